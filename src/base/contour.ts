@@ -1,0 +1,90 @@
+import type { JudgeName, WorldName } from "./records.ts";
+
+/** Which judges decide. Every judge's score is stored, whoever decides. */
+export type JudgeRule = "default" | "pixels" | "onnx" | "self" | "majority" | "random" | "gold";
+
+/** One document that describes a whole loop; the page's controls and the CLI's flags edit this and nothing else. */
+export interface Contour {
+  readonly name: string;
+  /** World of fresh pictures. */
+  readonly world: WorldName;
+  readonly rounds: number;
+  readonly propose: { readonly tasks: number };
+  readonly sample: {
+    readonly k: number;
+    readonly temperature: number;
+    readonly topK: number; // 0 = off
+    readonly topP: number; // 1 = off
+    readonly maxNewTokens: number;
+  };
+  readonly judge: { readonly rule: JudgeRule; readonly record: readonly JudgeName[] };
+  readonly filter: {
+    readonly minMargin: number;
+    /** Keep tasks whose answer-cluster entropy (nats) lies within [min, max]. */
+    readonly entropy: readonly [number, number];
+    readonly duplicates: boolean;
+  };
+  readonly train: {
+    readonly method: "dpo" | "sft"; // "sft" with pairs ignored: plain supervised steps on replayed A
+    readonly lossType: "sigmoid" | "ipo" | "hinge" | "robust" | "sigmoid_norm";
+    readonly beta: number;
+    /** RPO: weight of −log π(chosen)/|chosen|. */
+    readonly sftWeight: number;
+    readonly learningRate: number;
+    /** Factor on the learning rate per round (1 = constant). */
+    readonly learningRateDecay: number;
+    readonly weightDecay: number;
+    readonly maxGradNorm: number;
+    readonly batchSize: number;
+    readonly minPairs: number;
+    readonly loraR: number;
+    readonly loraAlpha: number;
+    /** Pre-training examples of world A replayed at each step, and the weight of their mean log-likelihood. */
+    readonly replayA: { readonly perStep: number; readonly weight: number };
+    /** Accepted pairs of earlier rounds mixed in, as a share of the fresh ones. */
+    readonly replayPairs: number;
+  };
+  readonly gate: {
+    readonly on: boolean;
+    readonly period: number;
+    readonly alpha: number;
+    readonly epsilonA: number;
+    readonly epsilonB: number;
+    readonly batch: number;
+    readonly maxItems: number;
+    readonly maxDeferrals: number;
+  };
+  readonly evaluate: { readonly every: number; readonly items: number; readonly worlds: readonly WorldName[] };
+  /** "No more gain": stop after this many gates in a row without a better best (0 = never). */
+  readonly stop: { readonly patience: number };
+}
+
+/** Defaults measured in docs/WORLD.md. */
+export const defaultContour: Contour = {
+  name: "describe-redraw-compare",
+  world: "B",
+  rounds: 40,
+  propose: { tasks: 64 },
+  sample: { k: 12, temperature: 1.2, topK: 0, topP: 1, maxNewTokens: 26 },
+  judge: { rule: "default", record: ["pixels", "onnx-image", "onnx-text", "self"] },
+  filter: { minMargin: 0.02, entropy: [0, 10], duplicates: true },
+  train: {
+    method: "dpo",
+    lossType: "sigmoid",
+    beta: 0.1,
+    sftWeight: 0.2,
+    learningRate: 1e-3,
+    learningRateDecay: 1,
+    weightDecay: 0,
+    maxGradNorm: 1,
+    batchSize: 16,
+    minPairs: 16,
+    loraR: 8,
+    loraAlpha: 16,
+    replayA: { perStep: 16, weight: 0.5 },
+    replayPairs: 0,
+  },
+  gate: { on: true, period: 4, alpha: 0.05, epsilonA: 0.03, epsilonB: 0.03, batch: 50, maxItems: 2000, maxDeferrals: 2 },
+  evaluate: { every: 4, items: 500, worlds: ["A", "B"] },
+  stop: { patience: 0 },
+};
