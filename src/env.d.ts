@@ -1,0 +1,5 @@
+/** Constants that vite.config.ts writes in at build time. */
+/** Version of this package. */
+declare const __VERSION__: string;
+/** Version of onnxruntime-web. */
+declare const __ORT_VERSION__: string;

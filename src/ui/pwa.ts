@@ -1,0 +1,91 @@
+/** Registers the service worker (src/ui/sw.ts) and lets the page decide when an update may land. */
+
+export type OfflineState =
+  /** Not offered here: plain HTTP, a private window, an old browser, or the dev server. */
+  | { readonly kind: "unavailable"; readonly detail: string }
+  /** The files of the page are being stored. */
+  | { readonly kind: "preparing" }
+  /** The page works without a server from now on. */
+  | { readonly kind: "ready" }
+  /** A new version is stored and waits; `applyUpdate()` reloads into it. */
+  | { readonly kind: "update-waiting" };
+
+export type UpdateOutcome =
+  | { readonly kind: "reloading" }
+  | { readonly kind: "refused"; readonly reason: "no-update" | "run-in-progress"; readonly detail: string };
+
+export interface Offline {
+  /** Reloads into the waiting version, unless a run holds its lock in this or another tab. */
+  applyUpdate(): Promise<UpdateOutcome>;
+  /** Asks the server whether there is a new version. */
+  checkForUpdate(): Promise<void>;
+}
+
+/**
+ * Starts the registration; call once, after the page has drawn.
+ * @param options.runLock name of the Web Lock that a tab holds while a run is going on
+ * @param options.onState told every change of state
+ */
+export function registerOffline(options: { runLock: string; onState: (state: OfflineState) => void }): Offline {
+  const { runLock, onState } = options;
+  const pending = register(onState);
+  return {
+    async applyUpdate() {
+      const waiting = (await pending)?.waiting;
+      if (!waiting) return { kind: "refused", reason: "no-update", detail: "No new version is waiting." };
+      const { held = [] } = await navigator.locks.query();
+      if (held.some((lock) => lock.name === runLock)) {
+        const detail = "A run is going on in this or another tab: stop it or let it finish, then update.";
+        return { kind: "refused", reason: "run-in-progress", detail };
+      }
+      navigator.serviceWorker.addEventListener("controllerchange", () => location.reload(), { once: true });
+      waiting.postMessage("activate");
+      return { kind: "reloading" };
+    },
+    async checkForUpdate() {
+      await (await pending)?.update();
+    },
+  };
+}
+
+async function register(onState: (state: OfflineState) => void): Promise<ServiceWorkerRegistration | null> {
+  if (!("serviceWorker" in navigator)) {
+    onState({
+      kind: "unavailable",
+      detail: "This browser or window keeps no offline copy (HTTPS or localhost is needed).",
+    });
+    return null;
+  }
+  if (import.meta.env.DEV) {
+    onState({ kind: "unavailable", detail: "The dev server keeps no offline copy." });
+    return null;
+  }
+  try {
+    const registration = await navigator.serviceWorker.register(new URL("sw.js", document.baseURI), {
+      updateViaCache: "none",
+    });
+    report(registration, onState);
+    registration.addEventListener("updatefound", () => {
+      const { installing } = registration;
+      installing?.addEventListener("statechange", () => {
+        if (installing.state === "redundant" && registration.active === null) {
+          onState({
+            kind: "unavailable",
+            detail: "The offline copy could not be stored: no space, or files changed meanwhile.",
+          });
+        } else report(registration, onState);
+      });
+      report(registration, onState);
+    });
+    return registration;
+  } catch (error) {
+    onState({ kind: "unavailable", detail: error instanceof Error ? error.message : String(error) });
+    return null;
+  }
+}
+
+function report(registration: ServiceWorkerRegistration, onState: (state: OfflineState) => void): void {
+  if (registration.waiting !== null && registration.active !== null) onState({ kind: "update-waiting" });
+  else if (registration.active !== null) onState({ kind: "ready" });
+  else onState({ kind: "preparing" });
+}
