@@ -1,0 +1,169 @@
+/**
+ * What the page asks of the workers. `client.ts` implements `WorkerClient` on the main thread and speaks comlink
+ * to the engine, judge and store workers. Everything that crosses is plain data (structured clone), and every
+ * failure is a value with a code and a sentence that says what to do; a thrown error is a bug.
+ */
+import type { Contour } from "../base/contour.ts";
+import type { DeviceSummary, LoopEvent, Progress } from "../base/events.ts";
+import type { Pair, Picture } from "../base/records.ts";
+import type { Capabilities, PowerPreference } from "./capabilities.ts";
+
+export type FailureCode =
+  | "no-webgpu" // no API, no adapter or an insecure context: see Capabilities
+  | "device-lost"
+  | "busy" // the call needs an idle engine
+  | "no-run" // nothing to pause, export, …
+  | "locked" // another tab trains
+  | "quota" // storage is full; what was committed is kept
+  | "bad-input" // an archive, adapter or answer that does not parse
+  | "network" // weights, judge or wasm could not be fetched
+  | "diverged"
+  | "internal";
+
+export interface Failure {
+  readonly ok: false;
+  readonly code: FailureCode;
+  /** Plain words: what happened and what to do. */
+  readonly message: string;
+  readonly detail?: string;
+}
+
+export type Result<T> = { readonly ok: true; readonly value: T } | Failure;
+
+export interface StartOptions {
+  readonly contour: Contour;
+  readonly rounds: number;
+  readonly seed: number;
+  readonly powerPreference: PowerPreference;
+  /** Short GPU slices with pauses between them, so that the desktop stays smooth. */
+  readonly gentle: boolean;
+}
+
+export type RunStatus = "loading" | "running" | "paused" | "stopped" | "finished" | "failed";
+
+export interface RunState {
+  readonly run: string;
+  readonly status: RunStatus;
+  readonly round: number;
+  readonly rounds: number;
+  readonly seed: number;
+  /** Events committed so far: the next event has this `seq`. */
+  readonly seq: number;
+  /** SHA-256 of the incumbent adapter, "base" for none. */
+  readonly incumbent: string;
+  readonly device: DeviceSummary | null;
+  /** Mean of the measured rounds, null before the first one. */
+  readonly secondsPerRound: number | null;
+}
+
+export interface StorageReport {
+  /** Bytes, from navigator.storage.estimate(). */
+  readonly usage: number;
+  readonly quota: number;
+  /** True when the browser promised not to evict it. */
+  readonly persisted: boolean;
+}
+
+export interface RunSummary {
+  readonly run: string;
+  readonly name: string;
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number;
+  readonly status: RunStatus;
+  readonly round: number;
+  readonly rounds: number;
+  readonly seed: number;
+  readonly accepted: number;
+  readonly rejected: number;
+  /** Last held-out greedy score in the contour's world, null before the first evaluation. */
+  readonly heldOut: number | null;
+  readonly bytes: number;
+  readonly incumbent: string;
+  readonly imported: boolean;
+}
+
+export interface Answer {
+  readonly text: string;
+  readonly tokens: readonly number[];
+  /** Sum of natural log-probabilities of the tokens. */
+  readonly logprob: number;
+  /** The answer redrawn, null if it does not parse or the question is not "describe". */
+  readonly redrawn: Picture | null;
+  /** SHA-256 of the adapter that answered, "base" for LoRA off. */
+  readonly adapter: string;
+}
+
+export interface AskOptions {
+  readonly picture: Picture;
+  /** Words of the question, as src/world spells them. */
+  readonly question: string;
+}
+
+export interface CorrectOptions {
+  readonly picture: Picture;
+  readonly question: string;
+  /** The right answer in the world's words, without EOS. */
+  readonly chosen: string;
+  /** What the model said. */
+  readonly rejected: string;
+}
+
+export interface ClientEvents {
+  /** After an event is committed, in order, without gaps. */
+  event: LoopEvent;
+  /** At most 10 a second; never stored. */
+  progress: Progress;
+  /** After each change of status, round or incumbent. */
+  state: RunState;
+  /** Something failed outside a call: device lost, quota, worker crash. The run is paused, nothing committed is lost. */
+  failure: Failure;
+}
+
+export interface WorkerClient {
+  /** Detects adapters; starts no worker and loads no weights. Never rejects. */
+  capabilities(): Promise<Capabilities>;
+  /** Bytes that a first live run fetches, and how many of them are cached already. */
+  footprint(): Promise<{ readonly bytes: number; readonly cached: number }>;
+
+  /** Starts a new run; resolves when weights are loaded and the first round has begun. */
+  start(options: StartOptions): Promise<Result<RunState>>;
+  /** Goes on with a stored run at its last committed event. */
+  resume(options: { readonly run: string; readonly powerPreference: PowerPreference; readonly gentle: boolean }): Promise<Result<RunState>>;
+  /** Stops after the slice in flight; nothing uncommitted is lost that resume would not make again. */
+  pause(): Promise<Result<RunState>>;
+  /** Runs until the next event is committed, then pauses. */
+  step(): Promise<Result<RunState>>;
+  /** Ends the run (event "finished", reason "stopped"). */
+  stop(): Promise<Result<RunState>>;
+  /** The run that this tab works on, null for none. */
+  state(): Promise<RunState | null>;
+  /** Changes the gentle mode of the run in progress. */
+  setGentle(gentle: boolean): Promise<Result<null>>;
+
+  events(query: { readonly run: string; readonly since: number }): Promise<Result<readonly LoopEvent[]>>;
+  pairs(query: { readonly run: string; readonly ids: readonly string[] }): Promise<Result<readonly Pair[]>>;
+
+  storage(): Promise<StorageReport>;
+  /** Asks the browser to keep the data; the answer is in `persisted`. */
+  persist(): Promise<StorageReport>;
+  runs(): Promise<Result<readonly RunSummary[]>>;
+  deleteRun(run: string): Promise<Result<null>>;
+  /** Run archive (zip) of the contract. */
+  exportRun(run: string): Promise<Result<Uint8Array>>;
+  /** PEFT adapter as zip: adapter_config.json and adapter_model.safetensors. */
+  exportAdapter(query: { readonly run: string; readonly adapter: string }): Promise<Result<Uint8Array>>;
+  /** Checks the archive's journal and adapters, then stores it as a run of its own. */
+  importRun(archive: Uint8Array): Promise<Result<RunSummary>>;
+
+  /** Base and incumbent answer the same question greedily. Works during a run (between two slices) and without one. */
+  ask(options: AskOptions): Promise<Result<{ readonly base: Answer; readonly improved: Answer }>>;
+  /** Stores a preference pair (source "visitor", judge "visitor") and emits "corrected"; needs a run. */
+  correct(options: CorrectOptions): Promise<Result<{ readonly pair: string }>>;
+
+  /** Returns the function that ends the subscription. */
+  on<K extends keyof ClientEvents>(type: K, callback: (payload: ClientEvents[K]) => void): () => void;
+  /** Ends the workers. */
+  dispose(): Promise<void>;
+}
+
+export type { Capabilities, PowerPreference };
