@@ -3,6 +3,20 @@ import type { JudgeName, WorldName } from "./records.ts";
 /** Which judges decide. Every judge's score is stored, whoever decides. */
 export type JudgeRule = "default" | "pixels" | "onnx" | "self" | "majority" | "random" | "gold";
 
+/**
+ * Judges that must order a pair alike under each rule; the first of them picks the two and gives the margin.
+ * Rules with one judge let it decide alone.
+ */
+export const DECIDING_JUDGES: Readonly<Record<JudgeRule, readonly JudgeName[]>> = {
+  default: ["pixels", "onnx-image"],
+  pixels: ["pixels"],
+  onnx: ["onnx-image"],
+  self: ["self"],
+  majority: ["majority"],
+  random: ["random"],
+  gold: ["gold"],
+};
+
 /** One document that describes a whole loop; the page's controls and the CLI's flags edit this and nothing else. */
 export interface Contour {
   readonly name: string;
