@@ -1,0 +1,134 @@
+import { type Contour, DECIDING_JUDGES } from "../base/contour.ts";
+import type { Candidate, JudgedCandidate, JudgedTask, JudgeName, Picture, Task, WorldName } from "../base/records.ts";
+import { rngFor } from "../base/rng.ts";
+import type { EnginePort, JudgePort } from "../loop/ports.ts";
+import { answerTokens, parseAnswer } from "../world/questions.ts";
+import { cosine, medianFree, redraw, UNPARSABLE } from "./pixels.ts";
+
+/** The separate judge model: `image` compares seen with redrawn, `text` compares seen with the caption. One number an item. */
+export interface OnnxScorer {
+  score(
+    items: readonly { readonly picture: Picture; readonly redrawn: Picture | null; readonly tokens: readonly number[] }[],
+  ): Promise<{ readonly image: readonly number[]; readonly text: readonly number[] }>;
+}
+
+/** Who sits in the jury; a judge that the contour asks for and that is absent is an error. */
+export interface JuryMembers {
+  readonly onnx?: OnnxScorer;
+  /** For the self-judge: the base's own opinion, LoRA off. */
+  readonly engine?: Pick<EnginePort, "logprobs">;
+  /** For the upper-bound control only. */
+  readonly gold?: (task: Task, tokens: readonly number[], options: { world: WorldName; seed: number; count: number }) => number;
+}
+
+/** The judges whose scores a contour needs: those that decide and those that it records. */
+export function judgesOf(contour: Contour): ReadonlySet<JudgeName> {
+  return new Set([...DECIDING_JUDGES[contour.judge.rule], ...contour.judge.record]);
+}
+
+interface Ballot {
+  readonly task: Task;
+  readonly candidate: Candidate;
+  readonly index: number;
+  readonly redrawn: Picture | null;
+  /** The answer in canonical form, null if it cannot be understood. */
+  readonly meaning: string | null;
+  readonly scores: Partial<Record<JudgeName, number>>;
+}
+
+/**
+ * All judges of a contour as one port. Higher is better; an answer that does not parse scores −1 under every judge.
+ * pixels: cosine of the median-free pictures. onnx-image, onnx-text: the judge model's two heads.
+ * self: the answer's probability per token under the base, exp(mean log-probability). majority: share of the K
+ * candidates that mean the same. random: uniform in [0, 1). gold: the control's F1.
+ * pixels and the judge model see descriptions of pictures only; for other questions their scores are absent.
+ */
+export function createJury(members: JuryMembers): JudgePort {
+  return {
+    async score(tasks, { contour, seed }) {
+      const judges = judgesOf(contour);
+      const ballots = tasks.map(({ task, candidates }) => candidates.map((candidate, index) => ballotOf(task, candidate, index)));
+      const all = ballots.flat();
+      const parsed = all.filter((ballot) => ballot.meaning !== null);
+      if (judges.has("pixels")) for (const group of ballots) scorePixels(group);
+      if (judges.has("majority")) for (const group of ballots) scoreMajority(group);
+      if (judges.has("random")) for (const ballot of parsed) ballot.scores.random = rngFor(seed, "random judge", ballot.task.id, ballot.index).next();
+      if (judges.has("onnx-image") || judges.has("onnx-text")) await scoreOnnx(parsed, required(members.onnx, "onnx", "an ONNX judge model"), judges);
+      if (judges.has("self")) await scoreSelf(parsed, required(members.engine, "self", "the engine"));
+      if (judges.has("gold")) {
+        const gold = required(members.gold, "gold", "the control's gold scorer");
+        const options = { world: contour.world, seed, count: contour.propose.tasks };
+        for (const ballot of parsed) ballot.scores.gold = gold(ballot.task, ballot.candidate.tokens, options);
+      }
+      for (const ballot of all) if (ballot.meaning === null) for (const judge of judges) ballot.scores[judge] = UNPARSABLE;
+      return tasks.map(({ task }, i): JudgedTask => ({ task, candidates: (ballots[i] as Ballot[]).map(judged) }));
+    },
+  };
+}
+
+function required<T>(member: T | undefined, judge: string, what: string): T {
+  if (member === undefined) throw new Error(`[jury] the contour asks for the judge "${judge}", which needs ${what}; give it or take the judge out of judge.record and judge.rule`);
+  return member;
+}
+
+function ballotOf(task: Task, candidate: Candidate, index: number): Ballot {
+  const answer = parseAnswer(task.kind, candidate.tokens);
+  const redrawn = task.kind === "describe" ? redraw(candidate.tokens) : null;
+  return { task, candidate, index, redrawn, meaning: answer && answerTokens(answer).join(" "), scores: {} };
+}
+
+const judged = ({ candidate, scores, redrawn }: Ballot): JudgedCandidate => ({ ...candidate, scores, redrawn });
+
+/** The candidates of one task against its picture. */
+function scorePixels(group: readonly Ballot[]): void {
+  const picture = group[0]?.task.picture;
+  if (!picture) return;
+  const seen = medianFree(picture);
+  for (const ballot of group) if (ballot.redrawn) ballot.scores.pixels = cosine(seen, medianFree(ballot.redrawn));
+}
+
+/** The candidates of one task against each other. */
+function scoreMajority(group: readonly Ballot[]): void {
+  for (const ballot of group) {
+    if (ballot.meaning === null) continue;
+    ballot.scores.majority = group.filter((other) => other.meaning === ballot.meaning).length / group.length;
+  }
+}
+
+/** Scores each different (task, tokens) once: K samples repeat themselves a lot. */
+function distinct(ballots: readonly Ballot[]): { firsts: readonly Ballot[]; spread: (values: readonly number[], judge: JudgeName) => void } {
+  const places = new Map<string, number>();
+  const firsts: Ballot[] = [];
+  const placeOf = ballots.map((ballot) => {
+    const key = `${ballot.task.id} ${ballot.candidate.tokens.join(" ")}`;
+    const place = places.get(key) ?? firsts.push(ballot) - 1;
+    places.set(key, place);
+    return place;
+  });
+  const spread = (values: readonly number[], judge: JudgeName): void => {
+    if (values.length !== firsts.length) throw new Error(`[jury] ${judge} gave ${values.length} scores for ${firsts.length} answers`);
+    ballots.forEach((ballot, i) => {
+      const value = values[placeOf[i] as number] as number;
+      if (!Number.isFinite(value)) throw new Error(`[jury] ${judge} gave the score ${value} to "${ballot.candidate.text}"`);
+      ballot.scores[judge] = value;
+    });
+  };
+  return { firsts, spread };
+}
+
+async function scoreOnnx(parsed: readonly Ballot[], onnx: OnnxScorer, judges: ReadonlySet<JudgeName>): Promise<void> {
+  const { firsts, spread } = distinct(parsed.filter((ballot) => ballot.task.picture !== null && ballot.redrawn !== null));
+  if (firsts.length === 0) return;
+  const items = firsts.map(({ task, redrawn, candidate }) => ({ picture: task.picture as Picture, redrawn, tokens: candidate.tokens }));
+  const { image, text } = await onnx.score(items);
+  if (judges.has("onnx-image")) spread(image, "onnx-image");
+  if (judges.has("onnx-text")) spread(text, "onnx-text");
+}
+
+async function scoreSelf(parsed: readonly Ballot[], engine: Pick<EnginePort, "logprobs">): Promise<void> {
+  const { firsts, spread } = distinct(parsed);
+  if (firsts.length === 0) return;
+  const items = firsts.map(({ task, candidate }) => ({ task, tokens: candidate.tokens }));
+  const logprobs = await engine.logprobs(items, { adapter: "base" });
+  spread(logprobs.map((sum, i) => Math.exp(sum / (items[i] as { tokens: readonly number[] }).tokens.length)), "self");
+}
