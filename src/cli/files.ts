@@ -1,0 +1,41 @@
+import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Files } from "../model/hf.ts";
+
+const isMissing = (error: unknown): boolean => {
+  const code = (error as NodeJS.ErrnoException).code;
+  return code === "ENOENT" || code === "ENOTDIR";
+};
+
+/** A folder on disk. A folder that does not exist reads as an empty one; other errors of the system are passed on. */
+export function folder(path: string): Files {
+  return {
+    name: path,
+    async read(name) {
+      try {
+        return await readFile(join(path, name));
+      } catch (error) {
+        if (isMissing(error)) return null;
+        throw error;
+      }
+    },
+    async list() {
+      try {
+        return (await readdir(path)).sort();
+      } catch (error) {
+        if (isMissing(error)) return [];
+        throw error;
+      }
+    },
+  };
+}
+
+/** Writes files into a folder, made if need be. Each file is whole or absent: it is written aside and renamed. */
+export async function writeFolder(path: string, files: Iterable<readonly [string, Uint8Array | string]>): Promise<void> {
+  await mkdir(path, { recursive: true });
+  for (const [name, content] of files) {
+    const target = join(path, name);
+    await writeFile(`${target}.part`, content);
+    await rename(`${target}.part`, target);
+  }
+}
