@@ -8,7 +8,8 @@ const Z = 1.959963984540054;
  * `correct` may be fractional (a macro mean times n). n = 0 gives [0, 1]: nothing is known.
  */
 export function wilson(correct: number, n: number, z: number = Z): readonly [number, number] {
-  if (!(n >= 0 && correct >= 0 && correct <= n + 1e-9)) throw new RangeError(`[stats] want 0 ≤ correct ≤ n, got ${correct} of ${n}`);
+  if (!(n >= 0 && correct >= 0 && correct <= n + 1e-9))
+    throw new RangeError(`[stats] want 0 ≤ correct ≤ n, got ${correct} of ${n}`);
   if (n === 0) return [0, 1];
   const p = Math.min(1, correct / n);
   const centre = p + (z * z) / (2 * n);
@@ -58,7 +59,11 @@ const T975 = [
 ];
 
 /** Mean of a few independent values with its 95% t interval; with one value the interval is infinite. */
-export function meanCI(values: readonly number[]): { readonly mean: number; readonly n: number; readonly ci: readonly [number, number] } {
+export function meanCI(values: readonly number[]): {
+  readonly mean: number;
+  readonly n: number;
+  readonly ci: readonly [number, number];
+} {
   const n = values.length;
   if (n === 0) throw new RangeError("[stats] the mean of no values is not defined");
   const mean = values.reduce((sum, value) => sum + value, 0) / n;

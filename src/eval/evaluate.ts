@@ -20,11 +20,16 @@ export interface HeldOutOptions {
 export function heldOutItems({ kind, world, items, seed }: HeldOutOptions): readonly TruthItem[] {
   const classes = classesOf(kind, world);
   if (!(Number.isInteger(items) && items >= classes.length)) {
-    throw new RangeError(`[evaluate] ${kind} in world ${world} has ${classes.length} answer classes and needs at least as many items, got ${items}`);
+    throw new RangeError(
+      `[evaluate] ${kind} in world ${world} has ${classes.length} answer classes and needs at least as many items, got ${items}`,
+    );
   }
   return Array.from({ length: items }, (_, i) => {
     const answerClass = classes[i % classes.length] as string;
-    return truthItem({ kind, world, source: `held-out:${world}`, answerClass }, rngFor(seed, "held-out", kind, world, i));
+    return truthItem(
+      { kind, world, source: `held-out:${world}`, answerClass },
+      rngFor(seed, "held-out", kind, world, i),
+    );
   });
 }
 
@@ -32,7 +37,9 @@ export function heldOutItems({ kind, world, items, seed }: HeldOutOptions): read
  * Greedy and sampled (temperature 1, one sample an item) accuracy of an adapter on held-out items of one kind.
  * Values are macro means over answer classes; `perKind` holds the greedy score of each class, e.g. "describe/3".
  */
-export async function evaluateKind(options: HeldOutOptions & { engine: EnginePort; adapter: string }): Promise<HeldOut> {
+export async function evaluateKind(
+  options: HeldOutOptions & { engine: EnginePort; adapter: string },
+): Promise<HeldOut> {
   const { engine, adapter, kind, seed } = options;
   const items = heldOutItems(options);
   const tasks = items.map((item) => item.task);
@@ -41,10 +48,17 @@ export async function evaluateKind(options: HeldOutOptions & { engine: EnginePor
   const sampled = await engine.sample(tasks, { adapter, ...sampling, seed });
   const greedyClasses = scorePerClass(items, greedy);
   const greedyScore = macroScore([...greedyClasses.values()]);
-  const perKind = Object.fromEntries([...greedyClasses].map(([answerClass, score]) => [`${kind}/${answerClass}`, score]));
+  const perKind = Object.fromEntries(
+    [...greedyClasses].map(([answerClass, score]) => [`${kind}/${answerClass}`, score]),
+  );
   return {
     greedy: greedyScore,
-    sampled: macroScore([...scorePerClass(items, sampled.map((candidates) => candidates[0])).values()]),
+    sampled: macroScore([
+      ...scorePerClass(
+        items,
+        sampled.map((candidates) => candidates[0]),
+      ).values(),
+    ]),
     n: greedyScore.n,
     ci: greedyScore.ci,
     perKind,
@@ -52,13 +66,16 @@ export async function evaluateKind(options: HeldOutOptions & { engine: EnginePor
 }
 
 function scorePerClass(items: readonly TruthItem[], answers: readonly (Candidate | undefined)[]): Map<string, Score> {
-  if (answers.length !== items.length) throw new Error(`[evaluate] ${items.length} items but ${answers.length} answers`);
+  if (answers.length !== items.length)
+    throw new Error(`[evaluate] ${items.length} items but ${answers.length} answers`);
   const right = new Map<string, boolean[]>();
   items.forEach(({ task, truth, answerClass }, i) => {
     const correct = isCorrect(task.kind, truth, answers[i]?.tokens ?? []);
     right.set(answerClass, [...(right.get(answerClass) ?? []), correct]);
   });
-  return new Map([...right].map(([answerClass, results]) => [answerClass, scoreOf(results.filter(Boolean).length, results.length)]));
+  return new Map(
+    [...right].map(([answerClass, results]) => [answerClass, scoreOf(results.filter(Boolean).length, results.length)]),
+  );
 }
 
 /** The evaluator of reports: describing pictures of a world. */

@@ -20,14 +20,18 @@ export function createGold(): GoldScorer {
     const round = JSON.stringify([world, seed, task.round, count]);
     if (known.round !== round) known = { round, answers: answersOf(world, seed, task.round, count) };
     const truth = known.answers.get(task.id);
-    if (truth === undefined) throw new Error(`[gold] task ${task.id} is not one of the camera's ${count} in round ${task.round}`);
+    if (truth === undefined)
+      throw new Error(`[gold] task ${task.id} is not one of the camera's ${count} in round ${task.round}`);
     return describeF1(truth, tokens);
   };
 }
 
 function answersOf(world: WorldName, seed: number, round: number, count: number): Map<string, readonly number[]> {
   const entries = Array.from({ length: count }, (_, index) => {
-    const { task, truth } = truthItem({ kind: "describe", world, source: `camera:${world}` }, cameraStream(seed, world, round, index));
+    const { task, truth } = truthItem(
+      { kind: "describe", world, source: `camera:${world}` },
+      cameraStream(seed, world, round, index),
+    );
     return [task.id, truth] as const;
   });
   return new Map(entries);

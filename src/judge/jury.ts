@@ -8,7 +8,11 @@ import { cosine, medianFree, redraw, UNPARSABLE } from "./pixels.ts";
 /** The separate judge model: `image` compares seen with redrawn, `text` compares seen with the caption. One number an item. */
 export interface OnnxScorer {
   score(
-    items: readonly { readonly picture: Picture; readonly redrawn: Picture | null; readonly tokens: readonly number[] }[],
+    items: readonly {
+      readonly picture: Picture;
+      readonly redrawn: Picture | null;
+      readonly tokens: readonly number[];
+    }[],
   ): Promise<{ readonly image: readonly number[]; readonly text: readonly number[] }>;
 }
 
@@ -18,7 +22,11 @@ export interface JuryMembers {
   /** For the self-judge: the base's own opinion, LoRA off. */
   readonly engine?: Pick<EnginePort, "logprobs">;
   /** For the upper-bound control only. */
-  readonly gold?: (task: Task, tokens: readonly number[], options: { world: WorldName; seed: number; count: number }) => number;
+  readonly gold?: (
+    task: Task,
+    tokens: readonly number[],
+    options: { world: WorldName; seed: number; count: number },
+  ) => number;
 }
 
 /** The judges whose scores a contour needs: those that decide and those that it records. */
@@ -47,27 +55,36 @@ export function createJury(members: JuryMembers): JudgePort {
   return {
     async score(tasks, { contour, seed }) {
       const judges = judgesOf(contour);
-      const ballots = tasks.map(({ task, candidates }) => candidates.map((candidate, index) => ballotOf(task, candidate, index)));
+      const ballots = tasks.map(({ task, candidates }) =>
+        candidates.map((candidate, index) => ballotOf(task, candidate, index)),
+      );
       const all = ballots.flat();
       const parsed = all.filter((ballot) => ballot.meaning !== null);
       if (judges.has("pixels")) for (const group of ballots) scorePixels(group);
       if (judges.has("majority")) for (const group of ballots) scoreMajority(group);
-      if (judges.has("random")) for (const ballot of parsed) ballot.scores.random = rngFor(seed, "random judge", ballot.task.id, ballot.index).next();
-      if (judges.has("onnx-image") || judges.has("onnx-text")) await scoreOnnx(parsed, required(members.onnx, "onnx", "an ONNX judge model"), judges);
+      if (judges.has("random"))
+        for (const ballot of parsed)
+          ballot.scores.random = rngFor(seed, "random judge", ballot.task.id, ballot.index).next();
+      if (judges.has("onnx-image") || judges.has("onnx-text"))
+        await scoreOnnx(parsed, required(members.onnx, "onnx", "an ONNX judge model"), judges);
       if (judges.has("self")) await scoreSelf(parsed, required(members.engine, "self", "the engine"));
       if (judges.has("gold")) {
         const gold = required(members.gold, "gold", "the control's gold scorer");
         const options = { world: contour.world, seed, count: contour.propose.tasks };
         for (const ballot of parsed) ballot.scores.gold = gold(ballot.task, ballot.candidate.tokens, options);
       }
-      for (const ballot of all) if (ballot.meaning === null) for (const judge of judges) ballot.scores[judge] = UNPARSABLE;
+      for (const ballot of all)
+        if (ballot.meaning === null) for (const judge of judges) ballot.scores[judge] = UNPARSABLE;
       return tasks.map(({ task }, i): JudgedTask => ({ task, candidates: (ballots[i] as Ballot[]).map(judged) }));
     },
   };
 }
 
 function required<T>(member: T | undefined, judge: string, what: string): T {
-  if (member === undefined) throw new Error(`[jury] the contour asks for the judge "${judge}", which needs ${what}; give it or take the judge out of judge.record and judge.rule`);
+  if (member === undefined)
+    throw new Error(
+      `[jury] the contour asks for the judge "${judge}", which needs ${what}; give it or take the judge out of judge.record and judge.rule`,
+    );
   return member;
 }
 
@@ -96,7 +113,10 @@ function scoreMajority(group: readonly Ballot[]): void {
 }
 
 /** Scores each different (task, tokens) once: K samples repeat themselves a lot. */
-function distinct(ballots: readonly Ballot[]): { firsts: readonly Ballot[]; spread: (values: readonly number[], judge: JudgeName) => void } {
+function distinct(ballots: readonly Ballot[]): {
+  firsts: readonly Ballot[];
+  spread: (values: readonly number[], judge: JudgeName) => void;
+} {
   const places = new Map<string, number>();
   const firsts: Ballot[] = [];
   const placeOf = ballots.map((ballot) => {
@@ -106,10 +126,12 @@ function distinct(ballots: readonly Ballot[]): { firsts: readonly Ballot[]; spre
     return place;
   });
   const spread = (values: readonly number[], judge: JudgeName): void => {
-    if (values.length !== firsts.length) throw new Error(`[jury] ${judge} gave ${values.length} scores for ${firsts.length} answers`);
+    if (values.length !== firsts.length)
+      throw new Error(`[jury] ${judge} gave ${values.length} scores for ${firsts.length} answers`);
     ballots.forEach((ballot, i) => {
       const value = values[placeOf[i] as number] as number;
-      if (!Number.isFinite(value)) throw new Error(`[jury] ${judge} gave the score ${value} to "${ballot.candidate.text}"`);
+      if (!Number.isFinite(value))
+        throw new Error(`[jury] ${judge} gave the score ${value} to "${ballot.candidate.text}"`);
       ballot.scores[judge] = value;
     });
   };
@@ -117,9 +139,15 @@ function distinct(ballots: readonly Ballot[]): { firsts: readonly Ballot[]; spre
 }
 
 async function scoreOnnx(parsed: readonly Ballot[], onnx: OnnxScorer, judges: ReadonlySet<JudgeName>): Promise<void> {
-  const { firsts, spread } = distinct(parsed.filter((ballot) => ballot.task.picture !== null && ballot.redrawn !== null));
+  const { firsts, spread } = distinct(
+    parsed.filter((ballot) => ballot.task.picture !== null && ballot.redrawn !== null),
+  );
   if (firsts.length === 0) return;
-  const items = firsts.map(({ task, redrawn, candidate }) => ({ picture: task.picture as Picture, redrawn, tokens: candidate.tokens }));
+  const items = firsts.map(({ task, redrawn, candidate }) => ({
+    picture: task.picture as Picture,
+    redrawn,
+    tokens: candidate.tokens,
+  }));
   const { image, text } = await onnx.score(items);
   if (judges.has("onnx-image")) spread(image, "onnx-image");
   if (judges.has("onnx-text")) spread(text, "onnx-text");
@@ -130,5 +158,8 @@ async function scoreSelf(parsed: readonly Ballot[], engine: Pick<EnginePort, "lo
   if (firsts.length === 0) return;
   const items = firsts.map(({ task, candidate }) => ({ task, tokens: candidate.tokens }));
   const logprobs = await engine.logprobs(items, { adapter: "base" });
-  spread(logprobs.map((sum, i) => Math.exp(sum / (items[i] as { tokens: readonly number[] }).tokens.length)), "self");
+  spread(
+    logprobs.map((sum, i) => Math.exp(sum / (items[i] as { tokens: readonly number[] }).tokens.length)),
+    "self",
+  );
 }

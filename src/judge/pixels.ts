@@ -17,8 +17,12 @@ export function redraw(tokens: readonly number[]): Picture | null {
  */
 export function medianFree(picture: Picture): Float32Array {
   const { rgb } = picture;
-  const medians = [0, 1, 2].map((channel) => channelMedian(rgb, channel));
-  return Float32Array.from(rgb, (byte, i) => byte - (medians[i % 3] as number));
+  const free = new Float32Array(rgb.length);
+  for (let channel = 0; channel < 3; channel++) {
+    const median = channelMedian(rgb, channel);
+    for (let i = channel; i < rgb.length; i += 3) free[i] = (rgb[i] as number) - median;
+  }
+  return free;
 }
 
 /** Lower median of one channel, by counting. */

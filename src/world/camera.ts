@@ -1,6 +1,5 @@
-import type { WorldName } from "../base/records.ts";
+import type { Task, WorldName } from "../base/records.ts";
 import { type Rng, rngFor } from "../base/rng.ts";
-import type { SourcePort } from "../loop/ports.ts";
 import { exampleOf } from "./examples.ts";
 import { toTask } from "./task.ts";
 
@@ -9,11 +8,23 @@ export function cameraStream(seed: number, world: WorldName, round: number, inde
   return rngFor(seed, "camera", world, round, index);
 }
 
+/** The loop's SourcePort, in this layer's words. */
+export interface Camera {
+  /** `count` fresh pictures to describe. The same (world, seed, round) gives the same tasks. */
+  propose(options: { world: WorldName; round: number; count: number; seed: number }): Promise<readonly Task[]>;
+  /** Labelled pre-training examples of world A, clean. */
+  replayA(options: {
+    count: number;
+    seed: number;
+    round: number;
+  }): Promise<readonly { task: Task; answer: readonly number[] }[]>;
+}
+
 /**
  * A camera that walks through a world: fresh pictures to describe, and nothing about what they show.
  * What it hands out holds pixels and prompt; the scene is forgotten at once.
  */
-export function createCamera(): SourcePort {
+export function createCamera(): Camera {
   return {
     async propose({ world, round, count, seed }) {
       return Array.from({ length: count }, (_, index) =>

@@ -3,7 +3,16 @@ import type { Picture, TaskKind, WorldName } from "../base/records.ts";
 import type { Rng } from "../base/rng.ts";
 import { type Answer, answerFrom, answerTokens, type Filter, matches, promptOf, type Question } from "./questions.ts";
 import { photograph } from "./render.ts";
-import { type Look, type ObjectRange, objectsOf, place, randomCount, randomLook, randomScene, type Scene } from "./scene.ts";
+import {
+  type Look,
+  type ObjectRange,
+  objectsOf,
+  place,
+  randomCount,
+  randomLook,
+  randomScene,
+  type Scene,
+} from "./scene.ts";
 import { COLOURS, SHAPES } from "./vocabulary.ts";
 
 /** A question with its picture and its right answer: what the base is pre-trained on, and what evaluation grades. */
@@ -62,7 +71,9 @@ export function exampleOf(
   const classes = classesOf(kind, world);
   const answerClass = options.answerClass ?? rng.pick(classes);
   if (!classes.includes(answerClass)) {
-    throw new RangeError(`[examples] ${kind} in world ${world} has the classes ${classes.join(", ")}, not "${answerClass}"`);
+    throw new RangeError(
+      `[examples] ${kind} in world ${world} has the classes ${classes.join(", ")}, not "${answerClass}"`,
+    );
   }
   if (kind === "sum" || kind === "difference") {
     const question = arithmetic(kind, answerClass === "carry", options.split ?? "train", rng);
@@ -112,7 +123,10 @@ function randomFilter(rng: Rng): Filter {
 /** A scene in which exactly `hits` objects match. */
 function sceneWith(filter: Filter, hits: number, range: ObjectRange, rng: Rng): Scene {
   const count = randomCount({ min: Math.max(range.min, hits), max: range.max }, rng);
-  return place(Array.from({ length: count }, (_, i) => lookThat(filter, i < hits, rng)), rng);
+  return place(
+    Array.from({ length: count }, (_, i) => lookThat(filter, i < hits, rng)),
+    rng,
+  );
 }
 
 function lookThat(filter: Filter, match: boolean, rng: Rng): Look {
@@ -126,7 +140,9 @@ function lookThat(filter: Filter, match: boolean, rng: Rng): Look {
 function leftOf(wanted: boolean, range: ObjectRange, rng: Rng): { question: Question; scene: Scene } {
   for (;;) {
     const scene = randomScene(randomCount({ min: Math.max(2, range.min), max: range.max }, rng), rng);
-    const [first, second] = rng.shuffle(scene.filter((object) => scene.filter((other) => matches(other, object)).length === 1));
+    const [first, second] = rng.shuffle(
+      scene.filter((object) => scene.filter((other) => matches(other, object)).length === 1),
+    );
     if (first === undefined || second === undefined || first.column < second.column !== wanted) continue;
     const look = ({ colour, shape }: Look): Look => ({ colour, shape });
     return { question: { kind: "left-of", first: look(first), second: look(second) }, scene };

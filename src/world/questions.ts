@@ -98,7 +98,8 @@ export function answerFrom(question: Question, scene: Scene): Answer {
 
 function theOne(scene: Scene, look: Look): SceneObject {
   const found = scene.filter((object) => matches(object, look));
-  if (found.length !== 1) throw new Error(`[questions] left-of needs exactly one "${v.decode(lookTokens(look))}", found ${found.length}`);
+  if (found.length !== 1)
+    throw new Error(`[questions] left-of needs exactly one "${v.decode(lookTokens(look))}", found ${found.length}`);
   return found[0] as SceneObject;
 }
 

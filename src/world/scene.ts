@@ -68,7 +68,8 @@ export function place(looks: readonly Look[], rng: Rng): Scene {
   const cells = rng.shuffle(Array.from({ length: GRID * GRID }, (_, cell) => cell)).slice(0, looks.length);
   const objects = looks.map((look, i) => {
     const cell = cells[i];
-    if (cell === undefined) throw new RangeError(`[scene] ${looks.length} objects do not fit into ${GRID * GRID} cells`);
+    if (cell === undefined)
+      throw new RangeError(`[scene] ${looks.length} objects do not fit into ${GRID * GRID} cells`);
     return { ...look, column: cell % GRID, row: Math.floor(cell / GRID) };
   });
   return toScene(objects) as Scene;
@@ -76,7 +77,10 @@ export function place(looks: readonly Look[], rng: Rng): Scene {
 
 /** A scene of `count` objects with independent uniform looks. */
 export function randomScene(count: number, rng: Rng): Scene {
-  return place(Array.from({ length: count }, () => randomLook(rng)), rng);
+  return place(
+    Array.from({ length: count }, () => randomLook(rng)),
+    rng,
+  );
 }
 
 /** A number of objects, uniformly in the range. */

@@ -25,7 +25,10 @@ export function truthItem(
   rng: Rng,
 ): TruthItem {
   const { kind, world, source, answerClass } = options;
-  const example: Example = exampleOf(kind, world, rng, { split: "held-out", ...(answerClass === undefined ? {} : { answerClass }) });
+  const example: Example = exampleOf(kind, world, rng, {
+    split: "held-out",
+    ...(answerClass === undefined ? {} : { answerClass }),
+  });
   return { task: toTask(example, source, NO_ROUND), truth: example.answer, answerClass: example.answerClass };
 }
 

@@ -2,6 +2,7 @@
  * The words of the bundled model, in an order that never changes: a word's place is its token id.
  * Numbers are spelled digit by digit ("4 7 + 2 5 ="), rows share the digits ("red circle b 3").
  */
+// biome-ignore format: one group a line shows the ids
 const WORDS = [
   "<pad>", "<bos>", "<eos>", "<unk>", // 0–3
   "red", "green", "blue", "yellow", // 4–7
@@ -63,7 +64,8 @@ export function decode(ids: readonly number[], options: { special?: boolean } = 
 
 /** Digit tokens of a whole number ≥ 0, most significant first. */
 export function encodeNumber(value: number): number[] {
-  if (!(Number.isInteger(value) && value >= 0)) throw new RangeError(`[vocabulary] want a whole number ≥ 0, got ${value}`);
+  if (!(Number.isInteger(value) && value >= 0))
+    throw new RangeError(`[vocabulary] want a whole number ≥ 0, got ${value}`);
   return [...String(value)].map((digit) => FIRST_DIGIT + Number(digit));
 }
 
@@ -83,7 +85,11 @@ export function tokenizerJson(): string {
     pre_tokenizer: { type: "WhitespaceSplit" },
     post_processor: null,
     decoder: null,
-    model: { type: "WordLevel", vocab: Object.fromEntries(VOCABULARY.map((word, token) => [word, token])), unk_token: "<unk>" },
+    model: {
+      type: "WordLevel",
+      vocab: Object.fromEntries(VOCABULARY.map((word, token) => [word, token])),
+      unk_token: "<unk>",
+    },
   };
   return `${JSON.stringify(tokenizer, null, 2)}\n`;
 }

@@ -2,13 +2,18 @@ import { describe, expect, test } from "vitest";
 import type { Candidate, Task } from "../../src/base/records.ts";
 import { createEvaluator, evaluateKinds, heldOutItems } from "../../src/eval/evaluate.ts";
 import { createGold } from "../../src/eval/gold.ts";
+import { redraw } from "../../src/judge/pixels.ts";
 import type { EnginePort } from "../../src/loop/ports.ts";
 import { createCamera } from "../../src/world/camera.ts";
 import { KINDS, parseAnswer } from "../../src/world/questions.ts";
-import { redraw } from "../../src/judge/pixels.ts";
 import { decode, encode } from "../../src/world/vocabulary.ts";
 
-const candidate = (tokens: readonly number[]): Candidate => ({ tokens, text: decode(tokens), logprob: -1, finished: true });
+const candidate = (tokens: readonly number[]): Candidate => ({
+  tokens,
+  text: decode(tokens),
+  logprob: -1,
+  finished: true,
+});
 
 /** An engine that answers from a table: `greedy` and `sampled` map a task's id to tokens. */
 function engineOf(greedy: (task: Task) => readonly number[], sampled: (task: Task) => readonly number[]): EnginePort {
@@ -48,7 +53,11 @@ describe("evaluator", () => {
     const truths = new Map(heldOutItems({ kind: "describe", ...options }).map((item) => [item.task.id, item.truth]));
     const truth = (task: Task) => truths.get(task.id)!;
     const upToThree = (task: Task) => (truth(task).length <= 13 ? truth(task) : encode("red circle a 1 <eos>"));
-    const result = await createEvaluator().evaluate({ engine: engineOf(upToThree, truth), adapter: "base", ...options });
+    const result = await createEvaluator().evaluate({
+      engine: engineOf(upToThree, truth),
+      adapter: "base",
+      ...options,
+    });
     expect(result.greedy).toMatchObject({ n: 31, correct: 16, value: 0.5 });
     expect(result.sampled).toMatchObject({ n: 31, correct: 31, value: 1 });
     expect(result.ci).toEqual(result.greedy.ci);
@@ -63,8 +72,18 @@ describe("evaluator", () => {
   });
 
   test("a model that always says no, or 0, scores one class and no more", async () => {
-    const lazy = engineOf((task) => encode(task.kind === "count" ? "0 <eos>" : "no <eos>"), () => encode("no <eos>"));
-    const results = await evaluateKinds({ engine: lazy, adapter: "base", world: "A", items: 60, seed: 1, kinds: KINDS });
+    const lazy = engineOf(
+      (task) => encode(task.kind === "count" ? "0 <eos>" : "no <eos>"),
+      () => encode("no <eos>"),
+    );
+    const results = await evaluateKinds({
+      engine: lazy,
+      adapter: "base",
+      world: "A",
+      items: 60,
+      seed: 1,
+      kinds: KINDS,
+    });
     expect([...results].map(([kind, result]) => [kind, result.greedy.value])).toEqual([
       ["describe", 0],
       ["count", 1 / 6],

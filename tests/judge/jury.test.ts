@@ -20,7 +20,10 @@ const CANDIDATES = [
   "red circle b 3",
 ].map(candidate);
 
-const contourWith = (rule: JudgeRule, record: readonly JudgeName[]): Contour => ({ ...defaultContour, judge: { rule, record } });
+const contourWith = (rule: JudgeRule, record: readonly JudgeName[]): Contour => ({
+  ...defaultContour,
+  judge: { rule, record },
+});
 
 /** Scores by the length of the answer, and counts what it was asked. */
 function lengthScorer(): OnnxScorer & { asked: number } {
@@ -28,7 +31,10 @@ function lengthScorer(): OnnxScorer & { asked: number } {
     asked: 0,
     async score(items) {
       this.asked += items.length;
-      return { image: items.map(({ tokens }) => tokens.length / 100), text: items.map(({ tokens }) => -tokens.length / 100) };
+      return {
+        image: items.map(({ tokens }) => tokens.length / 100),
+        text: items.map(({ tokens }) => -tokens.length / 100),
+      };
     },
   };
 }
@@ -49,7 +55,10 @@ describe("jury", () => {
     const onnx = lengthScorer();
     const jury = createJury({
       onnx,
-      engine: { logprobs: async (items, { adapter }) => items.map(({ tokens }) => (adapter === "base" ? -0.1 * tokens.length : 0)) },
+      engine: {
+        logprobs: async (items, { adapter }) =>
+          items.map(({ tokens }) => (adapter === "base" ? -0.1 * tokens.length : 0)),
+      },
       gold: createGold(),
     });
     const all: JudgeName[] = ["pixels", "onnx-image", "onnx-text", "self", "majority", "random", "gold"];
@@ -64,7 +73,9 @@ describe("jury", () => {
     expect(swapped!.scores.pixels).toBe(both!.scores.pixels);
     expect([both!.scores.majority, swapped!.scores.majority, one!.scores.majority]).toEqual([0.5, 0.5, 0.25]);
     expect(both!.scores.self).toBeCloseTo(Math.exp(-0.1), 12);
-    expect([both!.scores["onnx-image"], one!.scores["onnx-image"], one!.scores["onnx-text"]]).toEqual([0.09, 0.05, -0.05]);
+    expect([both!.scores["onnx-image"], one!.scores["onnx-image"], one!.scores["onnx-text"]]).toEqual([
+      0.09, 0.05, -0.05,
+    ]);
     expect(onnx.asked).toBe(3);
   });
 
@@ -72,7 +83,11 @@ describe("jury", () => {
     const onnx = lengthScorer();
     const task = await taskOf();
     const twice = [CANDIDATES[0]!, CANDIDATES[0]!, CANDIDATES[2]!];
-    const [judged] = await createJury({ onnx }).score([{ task, candidates: twice }], { contour: contourWith("onnx", []), seed: 1, round: 1 });
+    const [judged] = await createJury({ onnx }).score([{ task, candidates: twice }], {
+      contour: contourWith("onnx", []),
+      seed: 1,
+      round: 1,
+    });
     expect(onnx.asked).toBe(2);
     expect(judged!.candidates.map(({ scores }) => scores["onnx-image"])).toEqual([0.09, 0.09, 0.05]);
   });
@@ -80,7 +95,11 @@ describe("jury", () => {
   test("the random judge depends on seed, task and place only", async () => {
     const task = await taskOf();
     const draw = async (seed: number) => {
-      const [judged] = await createJury({}).score([{ task, candidates: CANDIDATES }], { contour: contourWith("random", []), seed, round: 1 });
+      const [judged] = await createJury({}).score([{ task, candidates: CANDIDATES }], {
+        contour: contourWith("random", []),
+        seed,
+        round: 1,
+      });
       return judged!.candidates.map(({ scores }) => scores.random);
     };
     expect(await draw(1)).toEqual(await draw(1));
@@ -91,17 +110,31 @@ describe("jury", () => {
   test("questions without a drawing have no pixel score, but a vote", async () => {
     const task = toTask({ kind: "sum", picture: null, prompt: encode("4 7 + 2 5 =") }, "visitor", 0);
     const answers = ["7 2 <eos>", "7 2 <eos>", "6 2 <eos>"].map(candidate);
-    const [judged] = await createJury({}).score([{ task, candidates: answers }], { contour: contourWith("majority", ["pixels"]), seed: 1, round: 1 });
-    expect(judged!.candidates.map(({ scores }) => scores)).toEqual([{ majority: 2 / 3 }, { majority: 2 / 3 }, { majority: 1 / 3 }]);
+    const [judged] = await createJury({}).score([{ task, candidates: answers }], {
+      contour: contourWith("majority", ["pixels"]),
+      seed: 1,
+      round: 1,
+    });
+    expect(judged!.candidates.map(({ scores }) => scores)).toEqual([
+      { majority: 2 / 3 },
+      { majority: 2 / 3 },
+      { majority: 1 / 3 },
+    ]);
   });
 
   test("an absent judge and a score that is no number are named", async () => {
     const task = await taskOf();
     const ask = (members: Parameters<typeof createJury>[0], rule: JudgeRule) =>
-      createJury(members).score([{ task, candidates: CANDIDATES }], { contour: contourWith(rule, []), seed: 1, round: 1 });
+      createJury(members).score([{ task, candidates: CANDIDATES }], {
+        contour: contourWith(rule, []),
+        seed: 1,
+        round: 1,
+      });
     await expect(ask({}, "default")).rejects.toThrow('the judge "onnx", which needs an ONNX judge model');
     await expect(ask({}, "gold")).rejects.toThrow("gold scorer");
-    await expect(ask({ engine: { logprobs: async (items) => items.map(() => Number.NaN) } }, "self")).rejects.toThrow("the score NaN");
+    await expect(ask({ engine: { logprobs: async (items) => items.map(() => Number.NaN) } }, "self")).rejects.toThrow(
+      "the score NaN",
+    );
     await expect(ask({ engine: { logprobs: async () => [] } }, "self")).rejects.toThrow("0 scores for 3 answers");
   });
 });

@@ -9,7 +9,8 @@ import { encode } from "../../src/world/vocabulary.ts";
 
 /** One object of the scene made wrong, in the given way. */
 const MISTAKES: Record<string, (scene: Scene, rng: Rng) => SceneObject[]> = {
-  colour: (scene, rng) => changed(scene, rng, (object) => ({ ...object, colour: (object.colour + 1 + rng.int(3)) % 4 })),
+  colour: (scene, rng) =>
+    changed(scene, rng, (object) => ({ ...object, colour: (object.colour + 1 + rng.int(3)) % 4 })),
   shape: (scene, rng) => changed(scene, rng, (object) => ({ ...object, shape: (object.shape + 1 + rng.int(2)) % 3 })),
   cell: (scene, rng) => changed(scene, rng, (object) => ({ ...object, ...freeCell(scene, rng) })),
   missing: (scene, rng) => {
@@ -78,7 +79,9 @@ describe("the pixel judge prefers the true description to one with one object wr
         }
         return [name, right / n] as const;
       });
-      process.stdout.write(`pixel judge, world ${world}: ${shares.map(([name, share]) => `${name} ${share.toFixed(3)}`).join(", ")}\n`);
+      process.stdout.write(
+        `pixel judge, world ${world}: ${shares.map(([name, share]) => `${name} ${share.toFixed(3)}`).join(", ")}\n`,
+      );
       for (const [name, share] of shares) expect(share, name).toBeGreaterThanOrEqual(world === "A" ? 1 : 0.98);
     });
   }

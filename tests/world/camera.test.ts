@@ -1,12 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { sha256Hex } from "../../src/base/hash.ts";
+import type { SourcePort } from "../../src/loop/ports.ts";
 import { createCamera } from "../../src/world/camera.ts";
 import { parseAnswer } from "../../src/world/questions.ts";
 import { render } from "../../src/world/render.ts";
 import { taskId } from "../../src/world/task.ts";
 
 const SEED = 987654321;
-const camera = createCamera();
+const camera: SourcePort = createCamera();
 
 describe("camera", () => {
   test("the same seed and round give the same pictures, another round gives others", async () => {

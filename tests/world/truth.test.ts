@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { rngFor } from "../../src/base/rng.ts";
+import type { SealedPort } from "../../src/loop/ports.ts";
 import { createSealed, seededKey } from "../../src/world/sealed.ts";
 import { describeF1, isCorrect, truthItem } from "../../src/world/truth.ts";
 import { decode, encode } from "../../src/world/vocabulary.ts";
@@ -68,7 +69,7 @@ describe("grading", () => {
 });
 
 describe("sealed stream", () => {
-  const sealed = createSealed();
+  const sealed: SealedPort = createSealed();
   const key = sealed.newKey({ seed: 1, gate: 0 });
   const candidate = (tokens: readonly number[]) => ({ tokens, text: decode(tokens), logprob: -1, finished: true });
 
@@ -86,7 +87,8 @@ describe("sealed stream", () => {
   test("grades the item's own truth and no other's", async () => {
     let mixedUp = 0;
     for (let index = 0; index < 20; index++) {
-      const truth = (i: number) => truthItem({ kind: "describe", world: "B", source: "" }, rngFor(key, "sealed", "B", i)).truth;
+      const truth = (i: number) =>
+        truthItem({ kind: "describe", world: "B", source: "" }, rngFor(key, "sealed", "B", i)).truth;
       expect(sealed.grade({ key, world: "B", index, answer: candidate(truth(index)) })).toBe(true);
       mixedUp += sealed.grade({ key, world: "B", index, answer: candidate(truth(index + 1)) }) ? 1 : 0;
     }

@@ -27,7 +27,13 @@ describe("vocabulary", () => {
   test("tokenizer.json gives the same ids in Hugging Face's tokenizers", () => {
     const tokenizer = new Tokenizer(JSON.parse(v.tokenizerJson()), JSON.parse(v.tokenizerConfigJson()));
     const everyWord = v.VOCABULARY.join(" ");
-    for (const text of ["describe", "left-of red circle blue square", "7 2 - 2 5 = 4 7 <eos>", "red hexagon", everyWord]) {
+    for (const text of [
+      "describe",
+      "left-of red circle blue square",
+      "7 2 - 2 5 = 4 7 <eos>",
+      "red hexagon",
+      everyWord,
+    ]) {
       const { ids } = tokenizer.encode(text);
       expect(ids).toEqual(v.encode(text));
       expect(tokenizer.decode(ids, { skip_special_tokens: true })).toBe(v.decode(ids));

@@ -5,7 +5,7 @@ import { rngFor } from "../../src/base/rng.ts";
 import { classesOf, exampleOf, kindOf, splitOf } from "../../src/world/examples.ts";
 import { answerFrom, answerTokens, KINDS, parseAnswer, parsePrompt, promptOf } from "../../src/world/questions.ts";
 import { BACKGROUND, PICTURE_SIZE, photograph, render, SHIFT_B } from "../../src/world/render.ts";
-import { randomScene, sameScene, type Scene, toScene } from "../../src/world/scene.ts";
+import { randomScene, type Scene, sameScene, toScene } from "../../src/world/scene.ts";
 import { decode, EOS, encode } from "../../src/world/vocabulary.ts";
 
 const scene: Scene = [
