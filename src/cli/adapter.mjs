@@ -112,21 +112,35 @@ export function lastLine(error) {
 /** @param {(line: string) => void} say */
 function addBackports(say) {
   const folder = "/etc/apt/sources.list.d";
-  const files = [join("/etc/apt", "sources.list"), ...readdirSync(folder).map((name) => join(folder, name))];
-  const texts = files.filter((file) => existsSync(file)).map((file) => readFileSync(file, "utf8"));
-  if (texts.some((text) => /^[^#]*\bbookworm-backports\b/m.test(text))) return;
-  // deb822 stanzas first ("URIs: …", "Suites: bookworm …"), then one-line entries ("deb [options] URI bookworm main").
+  const files = ["/etc/apt/sources.list", ...readdirSync(folder).map((name) => join(folder, name))];
+  const source = backportsSource(files.filter((file) => existsSync(file)).map((file) => readFileSync(file, "utf8")));
+  if (source === null) return;
+  writeFileSync(join(folder, source.name), source.text);
+  say(`Added bookworm-backports to ${folder}, on the mirror that the system uses.`);
+}
+
+/**
+ * A source of bookworm-backports on the mirror of the given sources.
+ * @param {readonly string[]} texts contents of the files in which apt finds its sources
+ * @returns {{ name: string, text: string } | null} file name and content; null if backports are there already
+ */
+export function backportsSource(texts) {
+  const lines = texts.flatMap((text) => text.split("\n")).filter((line) => !line.startsWith("#"));
+  if (lines.some((line) => /\bbookworm-backports\b/.test(line))) return null;
+  // deb822 stanzas ("URIs: …", "Suites: bookworm …"), else one-line entries ("deb [options] URI bookworm main").
   const stanza = texts
     .flatMap((text) => text.split(/\n\s*\n/))
-    .find((part) => /^Suites:.*\bbookworm(?:\s|$)/m.test(part) && /^URIs:/m.test(part));
-  const line = texts.flatMap((text) => text.split("\n")).find((part) => /^deb\s.*\sbookworm\s/.test(part));
-  const source = stanza
-    ? stanza.replace(/^Suites:.*$/m, "Suites: bookworm-backports").replace(/^Components:.*$/m, "Components: main")
-    : line?.replace(/\sbookworm\s.*$/, " bookworm-backports main");
-  if (source === undefined) throw new Error("no Debian mirror found in /etc/apt");
-  const name = stanza ? "bookworm-backports.sources" : "bookworm-backports.list";
-  writeFileSync(join(folder, name), `${source.trim()}\n`);
-  say(`Added bookworm-backports to ${folder}, on the mirror that the system uses.`);
+    .find((part) => /^Suites:(?:.*\s)?bookworm(?:\s|$)/m.test(part) && /^URIs:/m.test(part));
+  if (stanza !== undefined) {
+    const text = stanza
+      .replace(/^#.*\n/gm, "")
+      .replace(/^Suites:.*$/m, "Suites: bookworm-backports")
+      .replace(/^Components:.*$/m, "Components: main");
+    return { name: "bookworm-backports.sources", text: `${text.trim()}\n` };
+  }
+  const line = lines.find((part) => /^deb\s.*\sbookworm\s/.test(part));
+  if (line === undefined) throw new Error("no Debian mirror found in /etc/apt");
+  return { name: "bookworm-backports.list", text: `${line.replace(/\sbookworm\s.*$/, " bookworm-backports main")}\n` };
 }
 
 /** Device nodes of GPUs: DRM render nodes, NVIDIA's driver, WSL. */

@@ -78,7 +78,7 @@ async function fileFor(root, url) {
     return null;
   }
   const path = join(root, name.endsWith(sep) ? join(name, "index.html") : name);
-  if (!path.startsWith(normalize(root))) return null;
+  if (!path.startsWith(join(root, sep))) return null;
   const found = await stat(path).catch(() => null);
   return found?.isFile() ? { path, size: found.size } : null;
 }
