@@ -31,7 +31,10 @@ export function folder(path: string): Files {
 }
 
 /** Writes files into a folder, made if need be. Each file is whole or absent: it is written aside and renamed. */
-export async function writeFolder(path: string, files: Iterable<readonly [string, Uint8Array | string]>): Promise<void> {
+export async function writeFolder(
+  path: string,
+  files: Iterable<readonly [string, Uint8Array | string]>,
+): Promise<void> {
   await mkdir(path, { recursive: true });
   for (const [name, content] of files) {
     const target = join(path, name);

@@ -70,7 +70,11 @@ const UNSUPPORTED: readonly { readonly field: string; readonly fine: readonly un
   { field: "hidden_act", fine: ["silu", "swish"], why: "only the SwiGLU activation (silu) is" },
   { field: "partial_rotary_factor", fine: [1], why: "rotary embedding of a part of each head" },
   { field: "sliding_window", fine: [], why: "sliding-window attention" },
-  { field: "quantization_config", fine: [], why: "quantised weights; export the model in float32, float16 or bfloat16" },
+  {
+    field: "quantization_config",
+    fine: [],
+    why: "quantised weights; export the model in float32, float16 or bfloat16",
+  },
 ];
 
 /**
@@ -92,7 +96,11 @@ export function parseConfig(json: string | JsonObject, source = "config.json"): 
     fields.fail("num_key_value_heads", `must divide num_attention_heads (${num_attention_heads})`, num_key_value_heads);
   }
   if (!fields.has("head_dim") && hidden_size % num_attention_heads !== 0) {
-    fields.fail("num_attention_heads", `must divide hidden_size (${hidden_size}) when head_dim is absent`, num_attention_heads);
+    fields.fail(
+      "num_attention_heads",
+      `must divide hidden_size (${hidden_size}) when head_dim is absent`,
+      num_attention_heads,
+    );
   }
   const head_dim = fields.count("head_dim", LIMITS.width, hidden_size / num_attention_heads);
   if (head_dim % 2 !== 0) fields.fail("head_dim", "must be even, since rotary embedding turns pairs", head_dim);
@@ -115,7 +123,7 @@ export function parseConfig(json: string | JsonObject, source = "config.json"): 
     bos_token_id: fields.tokenId("bos_token_id", vocab_size),
     eos_token_id: fields.tokenIds("eos_token_id", vocab_size),
     // Llama 2's files say −1 for "none".
-    pad_token_id: object["pad_token_id"] === -1 ? null : fields.tokenId("pad_token_id", vocab_size),
+    pad_token_id: object.pad_token_id === -1 ? null : fields.tokenId("pad_token_id", vocab_size),
     vision: rules.vision ? readVision(fields) : null,
   };
 }
@@ -198,7 +206,7 @@ export function parameterCount(config: ModelConfig): number {
 }
 
 function readArchitecture(fields: Fields): Architecture {
-  const value = fields.json["architectures"];
+  const value = fields.json.architectures;
   const name = Array.isArray(value) ? (value as unknown[])[0] : value;
   if (name === undefined || name === null) throw new Error(`${fields.source}: "architectures" is missing`);
   if (typeof name !== "string" || !Object.hasOwn(ARCHITECTURES, name)) {
@@ -219,14 +227,18 @@ function refuseUnsupported(fields: Fields): void {
   for (const field of ["rope_scaling", "rope_parameters"]) {
     if (!fields.has(field)) continue;
     const rope = asObject(fields.json[field], `${fields.source}: "${field}"`);
-    const kind = rope["rope_type"] ?? rope["type"] ?? "default";
-    if (kind !== "default") fields.fail(field, `asks for rotary scaling of type ${describe(kind)}, which is not supported`, rope);
+    const kind = rope.rope_type ?? rope.type ?? "default";
+    if (kind !== "default")
+      fields.fail(field, `asks for rotary scaling of type ${describe(kind)}, which is not supported`, rope);
   }
 }
 
 function readRopeTheta(fields: Fields): number {
   if (fields.has("rope_parameters")) {
-    const rope = new Fields(asObject(fields.json["rope_parameters"], "rope_parameters"), `${fields.source}: rope_parameters`);
+    const rope = new Fields(
+      asObject(fields.json.rope_parameters, "rope_parameters"),
+      `${fields.source}: rope_parameters`,
+    );
     if (rope.has("rope_theta")) return rope.positive("rope_theta");
   }
   return fields.positive("rope_theta", 10000);
@@ -235,7 +247,7 @@ function readRopeTheta(fields: Fields): number {
 function readVision(fields: Fields): VisionConfig {
   if (!fields.has("vision")) throw new Error(`${fields.source}: "vision" is missing`);
   const source = `${fields.source}: vision`;
-  const vision = new Fields(asObject(fields.json["vision"], source), source);
+  const vision = new Fields(asObject(fields.json.vision, source), source);
   const image_size = vision.count("image_size", 4096);
   const patch_size = vision.count("patch_size", 4096);
   if (image_size % patch_size !== 0) vision.fail("patch_size", `must divide image_size (${image_size})`, patch_size);

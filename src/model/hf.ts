@@ -2,7 +2,14 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { configJson, type ModelConfig, parameterCount, parseConfig, tensorShapes } from "./config.ts";
 import { asObject, decodeUtf8, describe, Fields, type JsonObject, parseObject } from "./json.ts";
-import { type Dtype, readSafetensors, type Tensor, type TensorView, toFloat32, writeSafetensors } from "./safetensors.ts";
+import {
+  type Dtype,
+  readSafetensors,
+  type Tensor,
+  type TensorView,
+  toFloat32,
+  writeSafetensors,
+} from "./safetensors.ts";
 import { parseTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** A folder of files, wherever it lies: on disk, behind a URL, in an archive, in the browser's storage. */
@@ -66,7 +73,10 @@ export async function loadModel(files: Files): Promise<LoadedModel> {
   for (const [name, shape] of tensorShapes(config)) {
     const data = toFloat32(views.get(name) as TensorView);
     const bad = data.findIndex((value) => !Number.isFinite(value));
-    if (bad >= 0) throw new Error(`${files.name}: tensor "${name}" has the value ${data[bad]} at element ${bad}: the weights are damaged`);
+    if (bad >= 0)
+      throw new Error(
+        `${files.name}: tensor "${name}" has the value ${data[bad]} at element ${bad}: the weights are damaged`,
+      );
     tensors.set(name, { shape, data });
   }
   return {
@@ -163,12 +173,14 @@ async function shardNames(files: Files): Promise<string[]> {
   const bytes = await files.read(INDEX);
   if (bytes === null) throw new Error(`${files.name} has neither ${SINGLE} nor ${INDEX}${await others(files)}`);
   const index = parseObject(decodeUtf8(bytes, INDEX), INDEX);
-  const map = asObject(index["weight_map"], `${INDEX}: "weight_map"`);
+  const map = asObject(index.weight_map, `${INDEX}: "weight_map"`);
   const names = new Set<string>();
   for (const [tensor, file] of Object.entries(map)) {
     // Plain names only: an index must not reach outside its folder.
     if (typeof file !== "string" || !/^[\w.-]+\.safetensors$/.test(file)) {
-      throw new Error(`${INDEX}: tensor "${tensor}" stands in ${describe(file)}, which is not the name of a safetensors file`);
+      throw new Error(
+        `${INDEX}: tensor "${tensor}" stands in ${describe(file)}, which is not the name of a safetensors file`,
+      );
     }
     names.add(file);
   }
@@ -185,7 +197,9 @@ function checkTensors(views: ReadonlyMap<string, TensorView>, config: ModelConfi
   const tied = config.tie_word_embeddings ? "lm_head.weight" : null;
   const extra = [...views.keys()].filter((name) => !expected.has(name) && name !== tied && !IGNORED.test(name));
   if (extra.length > 0) {
-    throw new Error(`${source}: the weights have ${extra.length} tensors that ${config.architectures[0]} does not use: ${someOf(extra)}`);
+    throw new Error(
+      `${source}: the weights have ${extra.length} tensors that ${config.architectures[0]} does not use: ${someOf(extra)}`,
+    );
   }
   for (const [name, shape] of expected) {
     const found = (views.get(name) as TensorView).shape;
@@ -225,7 +239,12 @@ export function writeModel(model: {
   const { config, tensors } = model;
   const views = new Map<string, TensorView>();
   for (const [name, { shape, data }] of tensors) {
-    views.set(name, { name, shape, dtype: "F32", bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) });
+    views.set(name, {
+      name,
+      shape,
+      dtype: "F32",
+      bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+    });
   }
   checkTensors(views, config, "the model to be written");
   const weights = writeSafetensors([...tensorShapes(config).keys()].map((name) => [name, tensors.get(name) as Tensor]));

@@ -74,7 +74,9 @@ export function parseTargets(value: string | readonly string[], source = "target
   if (names.length === 0) throw new Error(`${source} is empty; name some of ${PROJECTIONS.join(", ")}, or all-linear`);
   for (const name of names) {
     if (!(PROJECTIONS as readonly string[]).includes(name)) {
-      throw new Error(`${source}: ${describe(name)} is not supported; supported are ${PROJECTIONS.join(", ")}, and all-linear`);
+      throw new Error(
+        `${source}: ${describe(name)} is not supported; supported are ${PROJECTIONS.join(", ")}, and all-linear`,
+      );
     }
   }
   return PROJECTIONS.filter((name) => names.includes(name));
@@ -94,7 +96,12 @@ export async function loadAdapter(files: Files, model: ModelConfig): Promise<Lor
  * An adapter from the bytes of its two files, checked against the model it is for.
  * Throws an error that names the unsupported feature, or the missing, unexpected, misshaped or non-finite tensor.
  */
-export function parseAdapter(configText: string, weights: Uint8Array, model: ModelConfig, source = "adapter"): LoraAdapter {
+export function parseAdapter(
+  configText: string,
+  weights: Uint8Array,
+  model: ModelConfig,
+  source = "adapter",
+): LoraAdapter {
   const fields = new Fields(parseObject(configText, `${source}: ${ADAPTER_CONFIG}`), `${source}: ${ADAPTER_CONFIG}`);
   const settings = readSettings(fields);
   const views = new Map(readSafetensors(weights, `${source}: ${ADAPTER_WEIGHTS}`).tensors);
@@ -113,7 +120,8 @@ export function parseAdapter(configText: string, weights: Uint8Array, model: Mod
     }
     const data = toFloat32(view);
     const bad = data.findIndex((value) => !Number.isFinite(value));
-    if (bad >= 0) throw new Error(`${source}: ${name} has the value ${data[bad]} at element ${bad}: the adapter is damaged`);
+    if (bad >= 0)
+      throw new Error(`${source}: ${name} has the value ${data[bad]} at element ${bad}: the adapter is damaged`);
     return { shape, data };
   };
   for (const [path, shapes] of adapterShapes(model, settings.r, settings.targets)) {
@@ -123,7 +131,9 @@ export function parseAdapter(configText: string, weights: Uint8Array, model: Mod
   }
   if (missing.length > 0) throw new Error(`${source}: the adapter lacks ${missing.length} tensors: ${someOf(missing)}`);
   if (views.size > 0) {
-    throw new Error(`${source}: the adapter has ${views.size} tensors that do not belong to this model: ${someOf([...views.keys()])}`);
+    throw new Error(
+      `${source}: the adapter has ${views.size} tensors that do not belong to this model: ${someOf([...views.keys()])}`,
+    );
   }
   return { ...settings, tensors };
 }
@@ -154,17 +164,22 @@ function readSettings(fields: Fields): Omit<LoraAdapter, "tensors"> {
   if (bias !== "none") fields.fail("bias", 'must be "none": trained biases are not supported', bias);
   const task = fields.text("task_type", "CAUSAL_LM");
   if (task !== "CAUSAL_LM") fields.fail("task_type", 'must be "CAUSAL_LM"', task);
-  const init = fields.json["init_lora_weights"];
+  const init = fields.json.init_lora_weights;
   if (typeof init === "string" && BASE_CHANGING_INIT.test(init)) {
-    fields.fail("init_lora_weights", "changes the base model's weights, which is not supported; convert the adapter to plain LoRA", init);
+    fields.fail(
+      "init_lora_weights",
+      "changes the base model's weights, which is not supported; convert the adapter to plain LoRA",
+      init,
+    );
   }
   const r = fields.count("r", MAX_RANK, 8);
   const alpha = fields.positive("lora_alpha", 8);
   const rslora = fields.flag("use_rslora", false);
   const where = `${fields.source}: "target_modules"`;
-  const modules = fields.json["target_modules"];
+  const modules = fields.json.target_modules;
   const list = Array.isArray(modules) && modules.every((name) => typeof name === "string");
-  if (typeof modules !== "string" && !list) throw new Error(`${where} must be a list of names, found ${describe(modules)}`);
+  if (typeof modules !== "string" && !list)
+    throw new Error(`${where} must be a list of names, found ${describe(modules)}`);
   return {
     r,
     alpha,

@@ -47,7 +47,8 @@ export function readSafetensors(file: Uint8Array, source: string): Safetensors {
   if (file.byteLength < 8) fail(`it has ${file.byteLength} bytes, at least 8 are needed (is the download complete?)`);
   const length = new DataView(file.buffer, file.byteOffset, 8).getBigUint64(0, true);
   const limit = Math.min(file.byteLength - 8, MAX_HEADER);
-  if (length > BigInt(limit)) fail(`its header claims ${length} bytes, at most ${limit} can be there (is the download complete?)`);
+  if (length > BigInt(limit))
+    fail(`its header claims ${length} bytes, at most ${limit} can be there (is the download complete?)`);
   const dataStart = 8 + Number(length);
   if (file[8] !== 0x7b) fail(`its header does not begin with "{"`);
   const header = parseObject(decodeUtf8(file.subarray(8, dataStart), `${source}, header`), `${source}, header`);
@@ -57,7 +58,10 @@ export function readSafetensors(file: Uint8Array, source: string): Safetensors {
   const tensors = new Map<string, TensorView>();
   for (const [name, entry] of Object.entries(header)) {
     if (name === "__metadata__") continue;
-    const { dtype, shape, start, end } = readEntry(asObject(entry, `${source}: tensor "${name}"`), `${source}: tensor "${name}"`);
+    const { dtype, shape, start, end } = readEntry(
+      asObject(entry, `${source}: tensor "${name}"`),
+      `${source}: tensor "${name}"`,
+    );
     if (end > data.byteLength) {
       fail(`tensor "${name}" ends at byte ${end} of ${data.byteLength} (is the download complete?)`);
     }
@@ -68,7 +72,8 @@ export function readSafetensors(file: Uint8Array, source: string): Safetensors {
   placed.sort((a, b) => a.start - b.start || a.end - b.end);
   let reached = 0;
   for (const { name, start, end } of placed) {
-    if (start < reached) fail(`tensor "${name}" begins at byte ${start} and overlaps the one before it, which ends at ${reached}`);
+    if (start < reached)
+      fail(`tensor "${name}" begins at byte ${start} and overlaps the one before it, which ends at ${reached}`);
     if (start > reached) fail(`bytes ${reached} to ${start}, before tensor "${name}", belong to no tensor`);
     reached = end;
   }
@@ -79,7 +84,9 @@ export function readSafetensors(file: Uint8Array, source: string): Safetensors {
 function readEntry(entry: JsonObject, where: string): { dtype: Dtype; shape: number[]; start: number; end: number } {
   const { dtype, shape, data_offsets: offsets } = entry;
   if (typeof dtype !== "string" || !Object.hasOwn(BYTES, dtype)) {
-    throw new Error(`${where}: dtype ${describe(dtype)} is not supported; supported are ${Object.keys(BYTES).join(", ")}`);
+    throw new Error(
+      `${where}: dtype ${describe(dtype)} is not supported; supported are ${Object.keys(BYTES).join(", ")}`,
+    );
   }
   if (!isSizes(shape) || shape.length > MAX_RANK) {
     throw new Error(`${where}: shape must be a list of at most ${MAX_RANK} whole numbers, found ${describe(shape)}`);
@@ -90,7 +97,9 @@ function readEntry(entry: JsonObject, where: string): { dtype: Dtype; shape: num
   const [start, end] = offsets as [number, number];
   const size = product(shape) * BYTES[dtype as Dtype];
   if (end - start !== size) {
-    throw new Error(`${where}: shape [${shape.join(", ")}] of ${dtype} takes ${size} bytes, data_offsets give ${end - start}`);
+    throw new Error(
+      `${where}: shape [${shape.join(", ")}] of ${dtype} takes ${size} bytes, data_offsets give ${end - start}`,
+    );
   }
   return { dtype: dtype as Dtype, shape, start, end };
 }
@@ -102,8 +111,9 @@ function isSizes(value: unknown): value is number[] {
 function readMetadata(header: JsonObject, source: string): Map<string, string> {
   const metadata = new Map<string, string>();
   if (!Object.hasOwn(header, "__metadata__")) return metadata;
-  for (const [key, value] of Object.entries(asObject(header["__metadata__"], `${source}: __metadata__`))) {
-    if (typeof value !== "string") throw new Error(`${source}: __metadata__ "${key}" must be a string, found ${describe(value)}`);
+  for (const [key, value] of Object.entries(asObject(header.__metadata__, `${source}: __metadata__`))) {
+    if (typeof value !== "string")
+      throw new Error(`${source}: __metadata__ "${key}" must be a string, found ${describe(value)}`);
     metadata.set(key, value);
   }
   return metadata;
@@ -118,7 +128,8 @@ export function product(shape: readonly number[]): number {
 export function toFloat32(tensor: TensorView): Float32Array {
   const { dtype, bytes } = tensor;
   const count = product(tensor.shape);
-  if (dtype === "F32" && bytes.byteOffset % 4 === 0) return new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, count);
+  if (dtype === "F32" && bytes.byteOffset % 4 === 0)
+    return new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, count);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const read = READERS[dtype];
   const out = new Float32Array(count);
@@ -179,7 +190,9 @@ export function writeSafetensors(
   for (const { name, shape, data, dtype } of entries) {
     if (names.has(name)) throw new Error(`[safetensors] the name "${name}" is used twice or reserved`);
     if (product(shape) !== data.length) {
-      throw new Error(`[shape] ${name}: shape [${shape.join(", ")}] has ${product(shape)} elements, data has ${data.length}`);
+      throw new Error(
+        `[shape] ${name}: shape [${shape.join(", ")}] has ${product(shape)} elements, data has ${data.length}`,
+      );
     }
     names.add(name);
     header.push([name, { dtype, shape, data_offsets: [offset, offset + data.byteLength] }]);

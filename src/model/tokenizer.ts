@@ -29,9 +29,11 @@ export function parseTokenizer(tokenizerJson: string, configJson: string | null,
   const source = "tokenizer.json";
   const json = parseObject(tokenizerJson, source);
   const config = configJson === null ? {} : parseObject(configJson, "tokenizer_config.json");
-  const model = asObject(json["model"], `${source}: "model"`);
-  if (model["type"] !== undefined && !MODEL_TYPES.includes(model["type"])) {
-    throw new Error(`${source}: model type ${describe(model["type"])} is not supported; supported are ${MODEL_TYPES.join(", ")}`);
+  const model = asObject(json.model, `${source}: "model"`);
+  if (model.type !== undefined && !MODEL_TYPES.includes(model.type)) {
+    throw new Error(
+      `${source}: model type ${describe(model.type)} is not supported; supported are ${MODEL_TYPES.join(", ")}`,
+    );
   }
   const inner = construct(json, config, source);
   const unknown = unknownId(model);
@@ -50,7 +52,7 @@ export function parseTokenizer(tokenizerJson: string, configJson: string | null,
     const text = typeof value === "object" && value !== null ? (value as { content?: unknown }).content : value;
     return typeof text === "string" ? id(text) : null;
   };
-  const template = config["chat_template"];
+  const template = config.chat_template;
   return {
     size: ids.length,
     encode(text, options = {}) {
@@ -64,9 +66,12 @@ export function parseTokenizer(tokenizerJson: string, configJson: string | null,
     },
     decode(tokens, options = {}) {
       for (const token of tokens) {
-        if (inner.id_to_token(token) === undefined) throw new Error(`the tokenizer has no token with id ${describe(token)}`);
+        if (inner.id_to_token(token) === undefined)
+          throw new Error(`the tokenizer has no token with id ${describe(token)}`);
       }
-      return tokens.length === 0 ? "" : inner.decode([...tokens], { skip_special_tokens: options.skipSpecialTokens ?? true });
+      return tokens.length === 0
+        ? ""
+        : inner.decode([...tokens], { skip_special_tokens: options.skipSpecialTokens ?? true });
     },
     token: (value) => inner.id_to_token(value) ?? null,
     id,
@@ -87,7 +92,8 @@ function construct(json: JsonObject, config: JsonObject, source: string): Huggin
 /** Id of the model's "unk_token", null if there is none. */
 function unknownId(model: JsonObject): number | null {
   const { vocab, unk_token: token } = model;
-  if (typeof token !== "string" || typeof vocab !== "object" || vocab === null || !Object.hasOwn(vocab, token)) return null;
+  if (typeof token !== "string" || typeof vocab !== "object" || vocab === null || !Object.hasOwn(vocab, token))
+    return null;
   const id = (vocab as JsonObject)[token];
   return typeof id === "number" ? id : null;
 }

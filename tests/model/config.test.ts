@@ -56,26 +56,44 @@ describe("parseConfig", () => {
 
   test("reads SmolLM2's and Llama 2's habits: rope_interleaved, pad −1, Transformers 5's rope_parameters", () => {
     expect(parseConfig({ ...llama, rope_interleaved: false, pad_token_id: -1 }).pad_token_id).toBeNull();
-    expect(parseConfig({ ...llama, rope_parameters: { rope_theta: 100000, rope_type: "default" } }).rope_theta).toBe(100000);
+    expect(parseConfig({ ...llama, rope_parameters: { rope_theta: 100000, rope_type: "default" } }).rope_theta).toBe(
+      100000,
+    );
     expect(parseConfig({ ...llama, eos_token_id: [2, 5] }).eos_token_id).toEqual([2, 5]);
   });
 
   test.each<[string, object, RegExp]>([
-    ["unknown architecture", { architectures: ["MambaForCausalLM"] }, /"MambaForCausalLM" is not supported; supported are LlamaForCausalLM, Auto/],
+    [
+      "unknown architecture",
+      { architectures: ["MambaForCausalLM"] },
+      /"MambaForCausalLM" is not supported; supported are LlamaForCausalLM, Auto/,
+    ],
     ["an architecture named as an Object method", { architectures: ["toString"] }, /"toString" is not supported/],
     ["no architecture", { architectures: null }, /"architectures" is missing/],
     ["a missing field", { hidden_size: undefined }, /"hidden_size" is missing/],
-    ["a field of the wrong type", { vocab_size: "97" }, /"vocab_size" must be a whole number from 1 to \d+, found "97"/],
+    [
+      "a field of the wrong type",
+      { vocab_size: "97" },
+      /"vocab_size" must be a whole number from 1 to \d+, found "97"/,
+    ],
     ["a negative size", { num_hidden_layers: -1 }, /"num_hidden_layers" must be a whole number/],
     ["a size beyond reason", { hidden_size: 1e12 }, /"hidden_size" must be a whole number/],
     ["heads that do not divide", { num_attention_heads: 5 }, /"num_attention_heads" must divide hidden_size \(32\)/],
-    ["key-value heads that do not divide", { num_key_value_heads: 3 }, /"num_key_value_heads" must divide num_attention_heads \(4\)/],
+    [
+      "key-value heads that do not divide",
+      { num_key_value_heads: 3 },
+      /"num_key_value_heads" must divide num_attention_heads \(4\)/,
+    ],
     ["an odd head", { head_dim: 7 }, /"head_dim" must be even/],
     ["epsilon zero", { rms_norm_eps: 0 }, /"rms_norm_eps" must be a number above 0, found 0/],
     ["attention bias", { attention_bias: true }, /"attention_bias" asks for something that is not supported/],
     ["MLP bias", { mlp_bias: true }, /"mlp_bias" asks for something that is not supported/],
     ["another activation", { hidden_act: "gelu" }, /"hidden_act" .*found "gelu"/],
-    ["Llama 3's rotary scaling", { rope_scaling: { rope_type: "llama3", factor: 8 } }, /rotary scaling of type "llama3", which is not supported/],
+    [
+      "Llama 3's rotary scaling",
+      { rope_scaling: { rope_type: "llama3", factor: 8 } },
+      /rotary scaling of type "llama3", which is not supported/,
+    ],
     ["old rotary scaling", { rope_scaling: { type: "linear", factor: 2 } }, /type "linear"/],
     ["quantised weights", { quantization_config: { bits: 4 } }, /"quantization_config".*quantised weights/],
     ["EOS outside the vocabulary", { eos_token_id: [2, 97] }, /"eos_token_id" must be a token id from 0 to 96/],

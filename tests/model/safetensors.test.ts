@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { rngFor } from "../../src/base/rng.ts";
-import { readSafetensors, toFloat32, type TensorView, writeSafetensors } from "../../src/model/safetensors.ts";
+import { readSafetensors, type TensorView, toFloat32, writeSafetensors } from "../../src/model/safetensors.ts";
 import { goldenBytes } from "./golden.ts";
 
 /** A file from a header and a body, without any check. */
@@ -43,7 +43,18 @@ describe("reading", () => {
 
   test("half precision: ones, thirds, the largest, the smallest, infinities, NaN", () => {
     const bits = new Uint16Array([0x3c00, 0xbc00, 0x3555, 0x7bff, 0x0001, 0x0400, 0x8000, 0x7c00, 0xfc00, 0x7e00]);
-    const want = [1, -1, 0.333251953125, 65504, 2 ** -24, 2 ** -14, -0, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN];
+    const want = [
+      1,
+      -1,
+      0.333251953125,
+      65504,
+      2 ** -24,
+      2 ** -14,
+      -0,
+      Number.POSITIVE_INFINITY,
+      Number.NEGATIVE_INFINITY,
+      Number.NaN,
+    ];
     expect([...one("F16", [10], bits)]).toEqual(want);
   });
 
@@ -60,23 +71,59 @@ describe("reading", () => {
     expect([...toFloat32(read(shifted.subarray(1)).get("x") as TensorView)]).toEqual([1, 2]);
   });
 
-  const f32 = (shape: readonly unknown[], ...offsets: number[]): object => ({ dtype: "F32", shape, data_offsets: offsets });
+  const f32 = (shape: readonly unknown[], ...offsets: number[]): object => ({
+    dtype: "F32",
+    shape,
+    data_offsets: offsets,
+  });
   test.each<[string, Uint8Array, RegExp]>([
     ["an empty file", new Uint8Array(0), /w\.safetensors is not a valid safetensors file: it has 0 bytes/],
-    ["a header longer than the file", file("{}", 0).subarray(0, 9), /its header claims 2 bytes, at most 1 can be there \(is the download complete\?\)/],
-    ["a header of 2^63 bytes", Uint8Array.from([0, 0, 0, 0, 0, 0, 0, 0x80, 0x7b]), /its header claims 9223372036854775808 bytes/],
+    [
+      "a header longer than the file",
+      file("{}", 0).subarray(0, 9),
+      /its header claims 2 bytes, at most 1 can be there \(is the download complete\?\)/,
+    ],
+    [
+      "a header of 2^63 bytes",
+      Uint8Array.from([0, 0, 0, 0, 0, 0, 0, 0x80, 0x7b]),
+      /its header claims 9223372036854775808 bytes/,
+    ],
     ["a file of another kind", file("PK", 0), /header does not begin with "\{"/],
     ["a header that is not JSON", file("{oops", 0), /header is not valid JSON/],
     ["a header that is not UTF-8", Uint8Array.from([3, 0, 0, 0, 0, 0, 0, 0, 0x7b, 0xff, 0x7d]), /header is not UTF-8/],
-    ["an unknown dtype", file({ x: { dtype: "F8_E4M3", shape: [1], data_offsets: [0, 1] } }, 1), /tensor "x": dtype "F8_E4M3" is not supported; supported are F64/],
+    [
+      "an unknown dtype",
+      file({ x: { dtype: "F8_E4M3", shape: [1], data_offsets: [0, 1] } }, 1),
+      /tensor "x": dtype "F8_E4M3" is not supported; supported are F64/,
+    ],
     ["a negative size", file({ x: f32([-1], 0, 4) }, 4), /tensor "x": shape must be a list .* found \[-1\]/],
     ["an entry that is no object", file({ x: 3 }, 0), /tensor "x" must be a JSON object, found 3/],
-    ["offsets the wrong way round", file({ x: f32([1], 4, 0) }, 4), /data_offsets must be \[begin, end\], found \[4,0\]/],
-    ["a size that does not fit the shape", file({ x: f32([2], 0, 4) }, 4), /shape \[2\] of F32 takes 8 bytes, data_offsets give 4/],
+    [
+      "offsets the wrong way round",
+      file({ x: f32([1], 4, 0) }, 4),
+      /data_offsets must be \[begin, end\], found \[4,0\]/,
+    ],
+    [
+      "a size that does not fit the shape",
+      file({ x: f32([2], 0, 4) }, 4),
+      /shape \[2\] of F32 takes 8 bytes, data_offsets give 4/,
+    ],
     ["a size beyond all numbers", file({ x: f32([2 ** 50, 2 ** 50], 0, 4) }, 4), /data_offsets give 4/],
-    ["a file cut short", file({ x: f32([2], 0, 8) }, 7), /tensor "x" ends at byte 8 of 7 \(is the download complete\?\)/],
-    ["overlapping tensors", file({ x: f32([2], 0, 8), y: f32([2], 4, 12) }, 12), /tensor "y" begins at byte 4 and overlaps the one before it, which ends at 8/],
-    ["a gap", file({ x: f32([1], 0, 4), y: f32([1], 8, 12) }, 12), /bytes 4 to 8, before tensor "y", belong to no tensor/],
+    [
+      "a file cut short",
+      file({ x: f32([2], 0, 8) }, 7),
+      /tensor "x" ends at byte 8 of 7 \(is the download complete\?\)/,
+    ],
+    [
+      "overlapping tensors",
+      file({ x: f32([2], 0, 8), y: f32([2], 4, 12) }, 12),
+      /tensor "y" begins at byte 4 and overlaps the one before it, which ends at 8/,
+    ],
+    [
+      "a gap",
+      file({ x: f32([1], 0, 4), y: f32([1], 8, 12) }, 12),
+      /bytes 4 to 8, before tensor "y", belong to no tensor/,
+    ],
     ["bytes left over", file({ x: f32([1], 0, 4) }, 5), /bytes 4 to 5, at the end, belong to no tensor/],
     ["metadata that is not text", file({ __metadata__: { n: 1 } }, 0), /__metadata__ "n" must be a string, found 1/],
   ])("names %s", (_, bytes, message) => {
@@ -90,19 +137,25 @@ describe("writing", () => {
 
   test("whatever is written reads back the same, in any order the same bytes", () => {
     fc.assert(
-      fc.property(fc.dictionary(fc.string().filter((name) => name !== "__metadata__"), tensor), (tensors) => {
-        const entries = Object.entries(tensors);
-        const bytes = writeSafetensors(entries, { format: "pt", by: "é" });
-        expect(writeSafetensors(entries.reverse(), { by: "é", format: "pt" })).toEqual(bytes);
-        const back = readSafetensors(bytes, "back");
-        expect(back.metadata.get("by")).toBe("é");
-        expect(back.tensors.size).toBe(entries.length);
-        for (const [name, { data, shape }] of entries) {
-          const view = back.tensors.get(name) as TensorView;
-          expect(view.shape).toEqual(shape);
-          expect(toFloat32(view)).toEqual(data);
-        }
-      }),
+      fc.property(
+        fc.dictionary(
+          fc.string().filter((name) => name !== "__metadata__"),
+          tensor,
+        ),
+        (tensors) => {
+          const entries = Object.entries(tensors);
+          const bytes = writeSafetensors(entries, { format: "pt", by: "é" });
+          expect(writeSafetensors(entries.reverse(), { by: "é", format: "pt" })).toEqual(bytes);
+          const back = readSafetensors(bytes, "back");
+          expect(back.metadata.get("by")).toBe("é");
+          expect(back.tensors.size).toBe(entries.length);
+          for (const [name, { data, shape }] of entries) {
+            const view = back.tensors.get(name) as TensorView;
+            expect(view.shape).toEqual(shape);
+            expect(toFloat32(view)).toEqual(data);
+          }
+        },
+      ),
       { seed: 1, numRuns: 300 },
     );
   });
@@ -121,11 +174,18 @@ describe("writing", () => {
     const x = { shape: [3], data: new Float32Array(2) };
     expect(() => writeSafetensors([["x", x]])).toThrow(/\[shape\] x: shape \[3\] has 3 elements, data has 2/);
     const y = { shape: [2], data: new Float32Array(2) };
-    expect(() => writeSafetensors([["y", y], ["y", y]])).toThrow(/the name "y" is used twice/);
+    expect(() =>
+      writeSafetensors([
+        ["y", y],
+        ["y", y],
+      ]),
+    ).toThrow(/the name "y" is used twice/);
   });
 });
 
-test("10,000 damaged files: each reads correctly within its bounds or gives an error that names the file", { timeout: 60_000 }, () => {
+test("10,000 damaged files: each reads correctly within its bounds or gives an error that names the file", {
+  timeout: 60_000,
+}, () => {
   const good = goldenBytes("llama-untied/adapter/adapter_model.safetensors");
   const headerEnd = 8 + Number(new DataView(good.buffer, good.byteOffset).getBigUint64(0, true));
   const rng = rngFor(1, "safetensors-mutations");
