@@ -1,5 +1,5 @@
 import { type Contour, DECIDING_JUDGES } from "../base/contour.ts";
-import type { Candidate, JudgedCandidate, JudgedTask, JudgeName, Picture, Task, WorldName } from "../base/records.ts";
+import type { Candidate, JudgedCandidate, JudgedTask, JudgeName, Picture, Task } from "../base/records.ts";
 import { rngFor } from "../base/rng.ts";
 import type { EnginePort, JudgePort } from "../loop/ports.ts";
 import { answerTokens, parseAnswer } from "../world/questions.ts";
@@ -22,11 +22,7 @@ export interface JuryMembers {
   /** For the self-judge: the base's own opinion, LoRA off. */
   readonly engine?: Pick<EnginePort, "logprobs">;
   /** For the upper-bound control only. */
-  readonly gold?: (
-    task: Task,
-    tokens: readonly number[],
-    options: { world: WorldName; seed: number; count: number },
-  ) => number;
+  readonly gold?: (task: Task, tokens: readonly number[]) => number;
 }
 
 /** The judges whose scores a contour needs: those that decide and those that it records. */
@@ -37,7 +33,6 @@ export function judgesOf(contour: Contour): ReadonlySet<JudgeName> {
 interface Ballot {
   readonly task: Task;
   readonly candidate: Candidate;
-  readonly index: number;
   readonly redrawn: Picture | null;
   /** The answer in canonical form, null if it cannot be understood. */
   readonly meaning: string | null;
@@ -55,23 +50,18 @@ export function createJury(members: JuryMembers): JudgePort {
   return {
     async score(tasks, { contour, seed }) {
       const judges = judgesOf(contour);
-      const ballots = tasks.map(({ task, candidates }) =>
-        candidates.map((candidate, index) => ballotOf(task, candidate, index)),
-      );
+      const ballots = tasks.map(({ task, candidates }) => candidates.map((candidate) => ballotOf(task, candidate)));
       const all = ballots.flat();
       const parsed = all.filter((ballot) => ballot.meaning !== null);
       if (judges.has("pixels")) for (const group of ballots) scorePixels(group);
       if (judges.has("majority")) for (const group of ballots) scoreMajority(group);
-      if (judges.has("random"))
-        for (const ballot of parsed)
-          ballot.scores.random = rngFor(seed, "random judge", ballot.task.id, ballot.index).next();
+      if (judges.has("random")) for (const ballot of parsed) ballot.scores.random = dice(ballot, seed);
       if (judges.has("onnx-image") || judges.has("onnx-text"))
         await scoreOnnx(parsed, required(members.onnx, "onnx", "an ONNX judge model"), judges);
       if (judges.has("self")) await scoreSelf(parsed, required(members.engine, "self", "the engine"));
       if (judges.has("gold")) {
         const gold = required(members.gold, "gold", "the control's gold scorer");
-        const options = { world: contour.world, seed, count: contour.propose.tasks };
-        for (const ballot of parsed) ballot.scores.gold = gold(ballot.task, ballot.candidate.tokens, options);
+        for (const ballot of parsed) ballot.scores.gold = gold(ballot.task, ballot.candidate.tokens);
       }
       for (const ballot of all)
         if (ballot.meaning === null) for (const judge of judges) ballot.scores[judge] = UNPARSABLE;
@@ -88,10 +78,10 @@ function required<T>(member: T | undefined, judge: string, what: string): T {
   return member;
 }
 
-function ballotOf(task: Task, candidate: Candidate, index: number): Ballot {
+function ballotOf(task: Task, candidate: Candidate): Ballot {
   const answer = parseAnswer(task.kind, candidate.tokens);
   const redrawn = task.kind === "describe" ? redraw(candidate.tokens) : null;
-  return { task, candidate, index, redrawn, meaning: answer && answerTokens(answer).join(" "), scores: {} };
+  return { task, candidate, redrawn, meaning: answer && answerTokens(answer).join(" "), scores: {} };
 }
 
 const judged = ({ candidate, scores, redrawn }: Ballot): JudgedCandidate => ({ ...candidate, scores, redrawn });
@@ -102,6 +92,11 @@ function scorePixels(group: readonly Ballot[]): void {
   if (!picture) return;
   const seen = medianFree(picture);
   for (const ballot of group) if (ballot.redrawn) ballot.scores.pixels = cosine(seen, medianFree(ballot.redrawn));
+}
+
+/** Uniform in [0, 1), the same for identical answers to a task. */
+function dice({ task, candidate }: Ballot, seed: number): number {
+  return rngFor(seed, "random judge", task.id, candidate.tokens.join(" ")).next();
 }
 
 /** The candidates of one task against each other. */

@@ -98,15 +98,15 @@ describe("evaluator", () => {
 describe("gold judge", () => {
   test("knows the camera's scenes and scores 1 only for them", async () => {
     const tasks = await createCamera().propose({ world: "A", round: 2, count: 6, seed: 3 });
-    const gold = createGold();
-    const options = { world: "A", seed: 3, count: 6 } as const;
+    const gold = createGold({ world: "A", count: 6, seedOf: (round) => round + 1 });
     for (const task of tasks) {
       const right = describedBy(task);
-      expect(gold(task, right, options)).toBe(1);
-      expect(gold(task, [...right.slice(4)], options)).toBeLessThan(1);
-      expect(gold(task, encode("no <eos>"), options)).toBe(0);
+      expect(gold(task, right)).toBe(1);
+      expect(gold(task, [...right.slice(4)])).toBeLessThan(1);
+      expect(gold(task, encode("no <eos>"))).toBe(0);
     }
-    expect(() => gold(tasks[0]!, [], { ...options, seed: 4 })).toThrow("not one of the camera's 6");
+    const astray = createGold({ world: "A", count: 6, seedOf: () => 4 });
+    expect(() => astray(tasks[0]!, [])).toThrow("not one of the camera's 6");
   });
 });
 

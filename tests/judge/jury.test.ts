@@ -59,7 +59,7 @@ describe("jury", () => {
         logprobs: async (items, { adapter }) =>
           items.map(({ tokens }) => (adapter === "base" ? -0.1 * tokens.length : 0)),
       },
-      gold: createGold(),
+      gold: createGold({ world: "B", count: 1, seedOf: () => 9 }),
     });
     const all: JudgeName[] = ["pixels", "onnx-image", "onnx-text", "self", "majority", "random", "gold"];
     const contour = { ...contourWith("default", all), propose: { tasks: 1 } };
@@ -92,7 +92,7 @@ describe("jury", () => {
     expect(judged!.candidates.map(({ scores }) => scores["onnx-image"])).toEqual([0.09, 0.09, 0.05]);
   });
 
-  test("the random judge depends on seed, task and place only", async () => {
+  test("the random judge depends on seed, task and answer only", async () => {
     const task = await taskOf();
     const draw = async (seed: number) => {
       const [judged] = await createJury({}).score([{ task, candidates: CANDIDATES }], {
@@ -104,7 +104,7 @@ describe("jury", () => {
     };
     expect(await draw(1)).toEqual(await draw(1));
     expect(await draw(1)).not.toEqual(await draw(2));
-    expect(new Set(await draw(1)).size).toBe(4);
+    expect(new Set(await draw(1)).size).toBe(4); // three different answers, and −1 for the one cut off
   });
 
   test("questions without a drawing have no pixel score, but a vote", async () => {
