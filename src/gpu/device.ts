@@ -1,0 +1,57 @@
+/**
+ * One GPU device with what the engine needs of it: raised limits, optional features, a typed event when it is lost.
+ * Works in a page, in a worker and in Node (Dawn): the caller passes its own `GPU`.
+ */
+import type { DeviceSummary } from "../base/events.ts";
+
+export interface OpenOptions {
+  readonly powerPreference?: GPUPowerPreference;
+  /** Ask for the software adapter. */
+  readonly fallback?: boolean;
+}
+
+export interface Gpu {
+  readonly device: GPUDevice;
+  readonly summary: Omit<DeviceSummary, "variants">;
+  /** Resolves when the device is lost; `expected` is true after `destroy()`. */
+  readonly lost: Promise<{ readonly expected: boolean; readonly message: string }>;
+  destroy(): void;
+}
+
+const WANTED_LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupStorageSize",
+] as const;
+
+const WANTED_FEATURES: readonly GPUFeatureName[] = ["shader-f16", "subgroups", "timestamp-query"];
+
+/** Opens an adapter with its own maxima. Throws with a plain-words reason if there is none. */
+export async function openGpu(gpu: GPU | undefined, options: OpenOptions = {}): Promise<Gpu> {
+  if (!gpu) throw new Error("This browser has no WebGPU. Chrome 113+, Edge 113+, Safari 26+ and Firefox 141+ have it, over HTTPS or localhost.");
+  const adapter = await gpu.requestAdapter({
+    ...(options.powerPreference ? { powerPreference: options.powerPreference } : {}),
+    ...(options.fallback ? { forceFallbackAdapter: true } : {}),
+  });
+  if (!adapter) throw new Error("WebGPU is here, but it found no adapter. Turn on hardware acceleration in the browser's settings or update the graphics driver.");
+  const requiredLimits: Record<string, number> = {};
+  for (const name of WANTED_LIMITS) requiredLimits[name] = adapter.limits[name] as number;
+  const requiredFeatures = WANTED_FEATURES.filter((feature) => adapter.features.has(feature));
+  const device = await adapter.requestDevice({ label: "autodidact", requiredLimits, requiredFeatures });
+  const { vendor, architecture, description } = adapter.info;
+  return {
+    device,
+    summary: {
+      vendor,
+      architecture,
+      description: description || adapter.info.device || architecture || vendor,
+      fallback: adapter.info.isFallbackAdapter ?? /swiftshader|llvmpipe/i.test(`${architecture} ${description}`),
+      features: requiredFeatures,
+    },
+    lost: device.lost.then((info) => ({ expected: info.reason === "destroyed", message: info.message })),
+    destroy: () => device.destroy(),
+  };
+}

@@ -1,0 +1,132 @@
+/**
+ * A graph is traced once: ops append dispatches and, for training, closures that append their backward dispatches.
+ * `compile` (plan.ts) turns it into a plan: placed buffers, pre-built bind groups, nothing allocated in a running step.
+ */
+
+export type DType = "f32" | "u32";
+
+/** Where a tensor's bytes live. */
+export type Storage =
+  | { readonly kind: "temp" } // placed by lifetime when the plan is compiled
+  | { readonly kind: "kept" } // own buffer in the plan: inputs and outputs
+  | { readonly kind: "bound"; readonly buffer: GPUBuffer; readonly offset: number }; // owned by someone else (weights, caches)
+
+export interface Tensor {
+  readonly id: number;
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly size: number; // elements
+  readonly dtype: DType;
+  readonly storage: Storage;
+  readonly requiresGrad: boolean;
+}
+
+export interface Dispatch {
+  readonly shader: string;
+  readonly constants: Readonly<Record<string, number>>;
+  /** 32-bit words of the uniform at binding 0: u32 as numbers, floats wrapped in `f32()`. */
+  readonly uniforms: readonly (number | { readonly f32: number })[];
+  /** Bindings 1…n in the shader's order. */
+  readonly bindings: readonly { readonly tensor: Tensor; readonly access: "read" | "write" }[];
+  readonly workgroups: readonly [number, number, number];
+  /** Floating-point operations, for slicing and profiles. */
+  readonly flops: number;
+}
+
+export const f32 = (value: number): { readonly f32: number } => ({ f32: value });
+export const read = (tensor: Tensor) => ({ tensor, access: "read" as const });
+export const write = (tensor: Tensor) => ({ tensor, access: "write" as const });
+
+/** Throws `[shape] name: want (a,b), got (c,d)`. */
+export function wantShape(op: string, tensor: Tensor, shape: readonly number[]): void {
+  if (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i]))
+    throw new Error(`[shape] ${op}.${tensor.name}: want (${shape.join(",")}), got (${tensor.shape.join(",")})`);
+}
+
+/** Workgroups for `threads` one-dimensional invocations; the shader folds y back: (w.y * n.x + w.x) * WG + l.x. */
+export function grid(threads: number, workgroup: number): [number, number, number] {
+  const groups = Math.max(1, Math.ceil(threads / workgroup));
+  const x = Math.min(groups, 65535);
+  return [x, Math.ceil(groups / x), 1];
+}
+
+export class Graph {
+  readonly tensors: Tensor[] = [];
+  readonly dispatches: Dispatch[] = [];
+  private readonly grads = new Map<number, Tensor>();
+  private readonly tape: (() => void)[] = [];
+
+  private make(name: string, shape: readonly number[], dtype: DType, storage: Storage, requiresGrad: boolean): Tensor {
+    const size = shape.reduce((a, b) => a * b, 1);
+    if (!Number.isInteger(size) || size < 1) throw new Error(`[shape] ${name}: no element in (${shape.join(",")})`);
+    const tensor: Tensor = { id: this.tensors.length, name, shape, size, dtype, storage, requiresGrad };
+    this.tensors.push(tensor);
+    return tensor;
+  }
+
+  /** Written by the host before a step (plan.write), kept between steps. */
+  input(name: string, shape: readonly number[], dtype: DType = "f32", requiresGrad = false): Tensor {
+    return this.make(name, shape, dtype, { kind: "kept" }, requiresGrad);
+  }
+
+  /** Written by kernels, kept after the step so that the host can read it (plan.read). */
+  output(name: string, shape: readonly number[], dtype: DType = "f32", requiresGrad = false): Tensor {
+    return this.make(name, shape, dtype, { kind: "kept" }, requiresGrad);
+  }
+
+  temp(name: string, shape: readonly number[], requiresGrad = false, dtype: DType = "f32"): Tensor {
+    return this.make(name, shape, dtype, { kind: "temp" }, requiresGrad);
+  }
+
+  /** A range of somebody else's buffer: weights, gradients, caches. `offset` in bytes, a multiple of 256. */
+  bound(name: string, shape: readonly number[], buffer: GPUBuffer, offset = 0, options: { dtype?: DType; requiresGrad?: boolean; grad?: Tensor } = {}): Tensor {
+    const tensor = this.make(name, shape, options.dtype ?? "f32", { kind: "bound", buffer, offset }, options.requiresGrad ?? false);
+    if (options.grad) this.grads.set(tensor.id, options.grad);
+    return tensor;
+  }
+
+  dispatch(dispatch: Dispatch): void {
+    this.dispatches.push(dispatch);
+  }
+
+  /** Registers how an op's gradient flows; runs in reverse order in `backward`. */
+  onBackward(fn: () => void): void {
+    this.tape.push(fn);
+  }
+
+  private readonly started = new Set<number>();
+
+  /** The gradient of `tensor` if any op has produced one. */
+  gradOf(tensor: Tensor): Tensor | null {
+    return this.started.has(tensor.id) ? (this.grads.get(tensor.id) ?? null) : null;
+  }
+
+  /** Where an op writes the gradient of its input: overwrite at first, accumulate after. */
+  gradFor(tensor: Tensor): { readonly tensor: Tensor; readonly accumulate: boolean } {
+    let grad = this.grads.get(tensor.id);
+    if (!grad) {
+      grad = this.temp(`d${tensor.name}`, tensor.shape);
+      this.grads.set(tensor.id, grad);
+    }
+    const accumulate = this.started.has(tensor.id);
+    this.started.add(tensor.id);
+    return { tensor: grad, accumulate };
+  }
+
+  /** Uses `grad` itself as the gradient of `tensor` (no copy); only while `tensor` has none yet. */
+  shareGrad(tensor: Tensor, grad: Tensor): void {
+    if (this.started.has(tensor.id)) throw new Error(`${tensor.name} has a gradient already and cannot share another`);
+    this.grads.set(tensor.id, grad);
+    this.started.add(tensor.id);
+  }
+
+  /** Appends the backward dispatches. `seed` is the gradient of `of`, already written by a dispatch or by the host. */
+  backward(seeds: readonly { readonly of: Tensor; readonly grad: Tensor }[]): void {
+    for (const { of, grad } of seeds) {
+      this.grads.set(of.id, grad);
+      this.started.add(of.id);
+    }
+    for (const fn of this.tape.reverse()) fn();
+    this.tape.length = 0;
+  }
+}

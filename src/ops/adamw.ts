@@ -1,0 +1,19 @@
+import { grid, read, type Tensor, write } from "../gpu/graph.ts";
+import type { OpContext } from "./context.ts";
+import { reduceSum } from "./matmul.ts";
+
+/** lr, β₁, β₂, eps, weight decay, 1 − β₁^step, 1 − β₂^step, max norm: written by the host before each step. */
+export const ADAMW_HYPER = 8;
+
+/** Clips by the global norm and applies AdamW to all of `weight`: (N), in place. Returns |grad|²: (1), kept. */
+export function adamw(ctx: OpContext, weight: Tensor, grad: Tensor, m: Tensor, v: Tensor, hyper: Tensor): Tensor {
+  const { g } = ctx;
+  const N = weight.size;
+  const Z = Math.min(256, N);
+  const part = g.temp("square parts", [Z]);
+  const square = g.output("square", [1]);
+  g.dispatch({ shader: "square_sum", constants: {}, uniforms: [N, Math.ceil(N / Z), Z], bindings: [read(grad), write(part)], workgroups: grid(Z, 64), flops: 2 * N });
+  reduceSum(ctx, part, square, Z, false);
+  g.dispatch({ shader: "adamw", constants: {}, uniforms: [N], bindings: [read(grad), read(square), read(hyper), write(weight), write(m), write(v)], workgroups: grid(N, 64), flops: 15 * N });
+  return square;
+}

@@ -1,0 +1,59 @@
+import { grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
+import type { OpContext } from "./context.ts";
+
+export interface EmbedInputs {
+  readonly id: Tensor; // (R) u32: vocabulary row, or patch row for image tokens
+  readonly info: Tensor; // (R) u32
+  /** For the gradients: rows sorted by id (R), first row of each id (V+1), row of each patch (P, NONE if unused). */
+  readonly order?: Tensor;
+  readonly start?: Tensor;
+  readonly patchRow?: Tensor;
+}
+
+/** x(R,C): rows of the table (V,C), or of `patches` (P,C) where the token is an image token. */
+export function embed(ctx: OpContext, inputs: EmbedInputs, table: Tensor, patches: Tensor | null): Tensor {
+  const { g } = ctx;
+  const R = inputs.id.size;
+  const [V, C] = table.shape as [number, number];
+  wantShape("embed", inputs.info, [R]);
+  const x = g.temp("embedded", [R, C], table.requiresGrad || (patches?.requiresGrad ?? false));
+  g.dispatch({ shader: "embed", constants: {}, uniforms: [R, C], bindings: [read(inputs.id), read(inputs.info), read(table), read(patches ?? table), write(x)], workgroups: grid(R * C, 64), flops: 0 });
+  g.onBackward(() => {
+    const dx = g.gradOf(x);
+    if (!dx) return;
+    if (table.requiresGrad) {
+      if (!inputs.order || !inputs.start) throw new Error("embed: the gradient of the table needs `order` and `start`");
+      const grad = g.gradFor(table);
+      g.dispatch({ shader: "embed_bwd", constants: { ACC: grad.accumulate ? 1 : 0 }, uniforms: [V, C], bindings: [read(inputs.order), read(inputs.start), read(dx), write(grad.tensor)], workgroups: grid(V * C, 64), flops: R * C });
+    }
+    if (patches?.requiresGrad) {
+      if (!inputs.patchRow) throw new Error("embed: the gradient of the patches needs `patchRow`");
+      const grad = g.gradFor(patches);
+      gatherInto(ctx, dx, inputs.patchRow, grad.tensor, grad.accumulate);
+    }
+  });
+  return x;
+}
+
+function gatherInto({ g }: OpContext, x: Tensor, index: Tensor, y: Tensor, accumulate: boolean): void {
+  const [R, C] = x.shape as [number, number];
+  const M = index.size;
+  wantShape("gather", y, [M, C]);
+  g.dispatch({ shader: "gather_rows", constants: { ACC: accumulate ? 1 : 0 }, uniforms: [M, C, R], bindings: [read(index), read(x), write(y)], workgroups: grid(M * C, 64), flops: 0 });
+}
+
+/** y(M,C) = rows of x(R,C) at distinct `index` (M, NONE: zeros). `inverse` (R): where row r went, NONE if nowhere. */
+export function gatherRows(ctx: OpContext, x: Tensor, index: Tensor, inverse: Tensor): Tensor {
+  const { g } = ctx;
+  const [R, C] = x.shape as [number, number];
+  wantShape("gather", inverse, [R]);
+  const y = g.temp(`rows(${x.name})`, [index.size, C], x.requiresGrad);
+  gatherInto(ctx, x, index, y, false);
+  g.onBackward(() => {
+    const dy = g.gradOf(y);
+    if (!dy || !x.requiresGrad) return;
+    const dx = g.gradFor(x);
+    gatherInto(ctx, dy, inverse, dx.tensor, dx.accumulate);
+  });
+  return y;
+}

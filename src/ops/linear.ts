@@ -1,0 +1,96 @@
+/** y = x Wᵀ (+ LoRA, + bias), forward and backward, for frozen and trainable weights. */
+import { grid, read, type Tensor, write } from "../gpu/graph.ts";
+import type { OpContext } from "./context.ts";
+import { matmulNN, matmulTN, reduceSum, transpose } from "./matmul.ts";
+
+/**
+ * A weight in both orders: `w` (out, in) as in Hugging Face files, `wT` (in, out) for the forward pass. `w` is needed
+ * for gradients only. If `w` is trainable, `wT` is refreshed by `refresh` at the start of each step.
+ */
+export interface Weight {
+  readonly name: string;
+  readonly w: Tensor | null;
+  readonly wT: Tensor;
+  readonly bias?: Tensor;
+}
+
+/** LoRA of one projection, both factors transposed against PEFT so that the forward pass reads them in order. */
+export interface Lora {
+  readonly aT: Tensor; // (in, r), PEFT's lora_A.weight transposed
+  readonly bT: Tensor; // (r, out), PEFT's lora_B.weight transposed
+  readonly scale: number; // alpha / r, or alpha / √r for rsLoRA
+}
+
+export function linear(ctx: OpContext, x: Tensor, weight: Weight, lora?: Lora): Tensor {
+  const { g } = ctx;
+  const [R, K] = x.shape as [number, number];
+  const N = weight.wT.shape[1] as number;
+  const trainable = weight.w?.requiresGrad ?? false;
+  const needs = x.requiresGrad || trainable || lora !== undefined;
+  const y = g.temp(`${weight.name}.y`, [R, N], needs);
+  matmulNN(ctx, x, weight.wT, y);
+  let z: Tensor | null = null;
+  if (lora) {
+    z = g.temp(`${weight.name}.lora_z`, [R, lora.aT.shape[1] as number], true);
+    matmulNN(ctx, x, lora.aT, z);
+    matmulNN(ctx, z, lora.bT, y, { scale: lora.scale, accumulate: true });
+  }
+  // forward was: y = x Wᵀ + s (x Aᵀ) Bᵀ
+  g.onBackward(() => {
+    const dy = g.gradOf(y);
+    if (!dy) return;
+    if (x.requiresGrad) {
+      if (!weight.w) throw new Error(`${weight.name}: its gradient needs the weight in (out, in) order, which this plan did not load`);
+      const dx = g.gradFor(x);
+      matmulNN(ctx, dy, weight.w, dx.tensor, { accumulate: dx.accumulate });
+    }
+    if (trainable && weight.w) {
+      const dw = g.gradFor(weight.w);
+      matmulTN(ctx, dy, x, dw.tensor, { accumulate: dw.accumulate });
+    }
+    if (lora && z) {
+      const r = lora.aT.shape[1] as number;
+      const b = g.temp(`${weight.name}.lora_B`, [N, r]);
+      transpose(ctx, lora.bT, b);
+      const dz = g.temp(`${weight.name}.dlora_z`, [R, r]);
+      matmulNN(ctx, dy, b, dz, { scale: lora.scale });
+      const dbT = g.gradFor(lora.bT);
+      matmulTN(ctx, z, dy, dbT.tensor, { scale: lora.scale, accumulate: dbT.accumulate });
+      const daT = g.gradFor(lora.aT);
+      matmulTN(ctx, x, dz, daT.tensor, { accumulate: daT.accumulate });
+      if (x.requiresGrad) {
+        const a = g.temp(`${weight.name}.lora_A`, [r, K]);
+        transpose(ctx, lora.aT, a);
+        matmulNN(ctx, dz, a, g.gradFor(x).tensor, { accumulate: true });
+      }
+    }
+  });
+  return weight.bias ? addRows(ctx, y, weight.bias) : y;
+}
+
+/** y = x + table on every group of rows: x: (R,C), table of size k·C with k dividing R (k = 1: a bias). */
+export function addRows(ctx: OpContext, x: Tensor, table: Tensor): Tensor {
+  const { g } = ctx;
+  if (x.size % table.size !== 0) throw new Error(`[shape] add.${table.name}: ${table.size} elements do not divide ${x.size}`);
+  const y = g.temp(`${x.name}+${table.name}`, x.shape, x.requiresGrad || table.requiresGrad);
+  g.dispatch({ shader: "add", constants: {}, uniforms: [x.size, table.size], bindings: [read(x), read(table), write(y)], workgroups: grid(x.size, 64), flops: x.size });
+  g.onBackward(() => {
+    const dy = g.gradOf(y);
+    if (!dy) return;
+    if (table.requiresGrad) columnSum(ctx, dy, table);
+    if (x.requiresGrad) g.shareGrad(x, dy);
+  });
+  return y;
+}
+
+/** Gradient of `addRows`' table: the sum over groups of rows. */
+function columnSum(ctx: OpContext, dy: Tensor, bias: Tensor): void {
+  const { g } = ctx;
+  const C = bias.size;
+  const R = dy.size / C;
+  const Z = Math.min(32, R);
+  const part = g.temp(`part(d${bias.name})`, [Z, C]);
+  g.dispatch({ shader: "column_sum", constants: {}, uniforms: [R, C, Math.ceil(R / Z), Z], bindings: [read(dy), write(part)], workgroups: grid(Z * C, 64), flops: R * C });
+  const target = g.gradFor(bias);
+  reduceSum(ctx, part, target.tensor, Z, target.accumulate);
+}

@@ -1,0 +1,16 @@
+/**
+ * Every token of a row carries one word that says what it is; attention, embedding and decoding read it.
+ * Token i sees token j when j is no padding, and j ≤ i or both are prefix (image tokens see each other, text is
+ * causal), and j is in segment 0 (the shared prompt) or in i's own segment. So a prompt and its two answers fit in
+ * one row and the prompt is computed once.
+ */
+export const PAD = 0x80000000;
+/** The id of this token is a row of the patch embedding, not of the vocabulary. */
+export const IMAGE = 0x40000000;
+/** Prefix tokens see each other in both directions. */
+export const PREFIX = 0x20000000;
+/** "No row" in an index. */
+export const NONE = 0xffffffff;
+
+/** Word of a token in `segment` (0: prompt, 1…65535: an answer). */
+export const info = (segment: number, flags = 0): number => (segment | flags) >>> 0;
