@@ -1,8 +1,8 @@
+/// <reference types="vitest/config" />
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
-import { defaultClientConditions, type Plugin } from "vite";
-import { defineConfig } from "vitest/config";
+import { defaultClientConditions, defineConfig, type Plugin } from "vite";
 import { contentSecurityPolicy, pageHeaders } from "./src/cli/headers.mjs";
 
 /**
