@@ -7,8 +7,9 @@ import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { chooseAdapter, installSoftwareAdapter } from "../../src/cli/adapter.mjs";
+import { chooseAdapter } from "../../src/cli/adapter.mjs";
 import { findOrInstallChromium } from "./chromium.mjs";
+import { installSoftwareAdapter } from "./debian.mjs";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const reports = join(root, "node_modules", ".cache", "autodidact-tests");

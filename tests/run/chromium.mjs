@@ -1,10 +1,10 @@
 /** Finds a Chromium for the end-to-end tests, or installs one. */
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { delimiter, join } from "node:path";
 import { chromium } from "playwright-core";
-import { apt, lastLine } from "../../src/cli/adapter.mjs";
+import { aptInstall, isDebianAsRoot, lastLine } from "./debian.mjs";
 
 const installed = [
   "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -46,12 +46,10 @@ export function findOrInstallChromium(say) {
     say(`Chromium: ${found.path} (from ${found.from})`);
     return found.path;
   }
-  const root = process.getuid?.() === 0;
-  if (root && /^ID=debian$/m.test(existsSync("/etc/os-release") ? readFileSync("/etc/os-release", "utf8") : "")) {
-    say("No Chromium found; running apt-get install chromium …");
+  if (isDebianAsRoot()) {
+    say("No Chromium found.");
     try {
-      apt("update");
-      apt("install", "-y", "--no-install-recommends", "chromium");
+      aptInstall(say, "chromium");
     } catch (error) {
       say(`apt-get failed: ${lastLine(error)}`);
     }
@@ -59,7 +57,7 @@ export function findOrInstallChromium(say) {
   if (!findChromium()) {
     say("No Chromium found; running playwright-core install chromium …");
     const cli = join(createRequire(import.meta.url).resolve("playwright-core/package.json"), "..", "cli.js");
-    const withLibraries = root && process.platform === "linux" ? ["--with-deps"] : [];
+    const withLibraries = process.getuid?.() === 0 && process.platform === "linux" ? ["--with-deps"] : [];
     execFileSync(process.execPath, [cli, "install", ...withLibraries, "chromium"], { stdio: "inherit" });
   }
   const now = findChromium();

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { backportsSource } from "../../src/cli/adapter.mjs";
+import { backportsSource } from "./debian.mjs";
 
 const stanzas = `Types: deb
 # a comment
