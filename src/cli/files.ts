@@ -42,3 +42,13 @@ export async function writeFolder(
     await rename(`${target}.part`, target);
   }
 }
+
+/** The bytes of one file. A file that does not exist is named. */
+export async function readInput(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if (isMissing(error)) throw new Error(`there is no file ${path}`);
+    throw error;
+  }
+}

@@ -1,0 +1,117 @@
+/** Rows of JSON Lines files: sequences and preferences, as text or as token ids. Every error names the file's line. */
+import { describe, type JsonObject, parseObject } from "./json.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** One line of a file. `where` is "FILE:LINE", for messages. */
+export interface Row {
+  readonly where: string;
+  readonly json: JsonObject;
+}
+
+/** A TRL preference row as token ids. log π is summed over the completion's ids; nothing is added or cut. */
+export interface PreferenceIds {
+  readonly prompt_ids: readonly number[];
+  readonly chosen_ids: readonly number[];
+  readonly rejected_ids: readonly number[];
+  /** All other fields of the row, such as score_chosen, source, round, image. */
+  readonly extra: JsonObject;
+}
+
+/** What turns text into ids. `tokenizer` may be null where all rows come as ids. */
+export interface RowOptions {
+  readonly tokenizer: Tokenizer | null;
+  /** Token ids must be below it. */
+  readonly vocabulary: number;
+}
+
+/** The objects of a JSON Lines text; empty lines are passed over. Throws on the first line that is not a JSON object. */
+export function parseRows(text: string, source: string): Row[] {
+  const rows: Row[] = [];
+  text.split("\n").forEach((line, index) => {
+    const where = `${source}:${index + 1}`;
+    if (line.trim() !== "") rows.push({ where, json: parseObject(line, where) });
+  });
+  if (rows.length === 0) throw new Error(`${source} has no rows`);
+  return rows;
+}
+
+/** {"tokens": […]} or {"text": "…"} → at least two token ids. */
+export function parseSequence({ json, where }: Row, options: RowOptions): number[] {
+  let tokens: number[];
+  if (json.tokens !== undefined) tokens = readIds(json, "tokens", where, options.vocabulary);
+  else if (json.text !== undefined) tokens = encode(readText(json, "text", where), where, options);
+  else throw new Error(`${where}: want {"tokens": […]} or {"text": "…"}, found the fields ${fieldsOf(json)}`);
+  if (tokens.length < 2) throw new Error(`${where}: want at least 2 tokens, found ${tokens.length}`);
+  return tokens;
+}
+
+/**
+ * {"prompt_ids","chosen_ids","rejected_ids"} used exactly as they stand, or {"prompt","chosen","rejected"} as
+ * TRL tokenizes them: EOS is appended to both completions if they lack it, and a completion's ids are those of
+ * prompt + completion behind the prompt's.
+ */
+export function parsePreference({ json, where }: Row, options: RowOptions): PreferenceIds {
+  if (json.prompt_ids !== undefined) {
+    const { prompt_ids: _p, chosen_ids: _c, rejected_ids: _r, ...extra } = json;
+    const ids = (name: string): number[] => {
+      const value = readIds(json, name, where, options.vocabulary);
+      if (value.length === 0) throw new Error(`${where}: "${name}" is empty`);
+      return value;
+    };
+    return { prompt_ids: ids("prompt_ids"), chosen_ids: ids("chosen_ids"), rejected_ids: ids("rejected_ids"), extra };
+  }
+  if (json.prompt === undefined) {
+    throw new Error(
+      `${where}: want {"prompt","chosen","rejected"} or {"prompt_ids","chosen_ids","rejected_ids"}, found the fields ${fieldsOf(json)}`,
+    );
+  }
+  const { prompt: _p, chosen: _c, rejected: _r, ...extra } = json;
+  const prompt = readText(json, "prompt", where);
+  const prompt_ids = encode(prompt, where, options);
+  if (prompt_ids.length === 0) throw new Error(`${where}: "prompt" has no tokens`);
+  const completion = (name: string): number[] => {
+    const text = withEos(readText(json, name, where), options.tokenizer as Tokenizer);
+    const ids = encode(prompt + text, where, options).slice(prompt_ids.length);
+    if (ids.length === 0) throw new Error(`${where}: "${name}" has no tokens`);
+    return ids;
+  };
+  return { prompt_ids, chosen_ids: completion("chosen"), rejected_ids: completion("rejected"), extra };
+}
+
+/** "1,2,3" → ids. */
+export function parseIdList(text: string, source: string, vocabulary: number): number[] {
+  const parts = text.split(",").map((part) => part.trim());
+  return readIds({ [source]: parts.map((part) => (/^\d+$/.test(part) ? Number(part) : part)) }, source, "", vocabulary);
+}
+
+function withEos(text: string, tokenizer: Tokenizer): string {
+  const eos = tokenizer.special.eos === null ? null : tokenizer.token(tokenizer.special.eos);
+  return eos === null || text.endsWith(eos) ? text : text + eos;
+}
+
+function encode(text: string, where: string, { tokenizer }: RowOptions): number[] {
+  if (tokenizer === null) throw new Error(`${where}: is text, but the model has no tokenizer.json; give token ids`);
+  return tokenizer.encode(text, { addSpecialTokens: true });
+}
+
+function readText(json: JsonObject, name: string, where: string): string {
+  const value = json[name];
+  if (typeof value !== "string") throw new Error(`${where}: "${name}" must be a string, found ${describe(value)}`);
+  return value;
+}
+
+function readIds(json: JsonObject, name: string, where: string, vocabulary: number): number[] {
+  const start = where === "" ? name : `${where}: "${name}"`;
+  const value = json[name];
+  if (!Array.isArray(value)) throw new Error(`${start} must be a list of token ids, found ${describe(value)}`);
+  value.forEach((id: unknown, place) => {
+    if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= vocabulary) {
+      throw new Error(
+        `${start} must hold token ids from 0 to ${vocabulary - 1}, found ${describe(id)} at place ${place}`,
+      );
+    }
+  });
+  return value as number[];
+}
+
+const fieldsOf = (json: JsonObject): string => Object.keys(json).join(", ") || "none";
