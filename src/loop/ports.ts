@@ -3,7 +3,7 @@
  * so the same code runs in the page's workers, headless in Node, and in tests with fakes.
  */
 import type { Contour } from "../base/contour.ts";
-import type { LoopEvent, DeviceSummary, Progress } from "../base/events.ts";
+import type { DeviceSummary, LoopEvent, Progress } from "../base/events.ts";
 import type {
   Candidate,
   HeldOut,
@@ -25,12 +25,23 @@ export interface EnginePort {
   /** K sampled answers a task under adapter `adapter`; the result depends on (seed, task index, sample index) only. */
   sample(
     tasks: readonly Task[],
-    options: { adapter: string; k: number; temperature: number; topK: number; topP: number; maxNewTokens: number; seed: number },
+    options: {
+      adapter: string;
+      k: number;
+      temperature: number;
+      topK: number;
+      topP: number;
+      maxNewTokens: number;
+      seed: number;
+    },
   ): Promise<readonly (readonly Candidate[])[]>;
   /** One greedy answer a task. */
   greedy(tasks: readonly Task[], options: { adapter: string; maxNewTokens: number }): Promise<readonly Candidate[]>;
   /** Sum of log-probabilities of each answer given its task. */
-  logprobs(items: readonly { task: Task; tokens: readonly number[] }[], options: { adapter: string }): Promise<readonly number[]>;
+  logprobs(
+    items: readonly { task: Task; tokens: readonly number[] }[],
+    options: { adapter: string },
+  ): Promise<readonly number[]>;
   /** Starts a candidate from `adapter` ("base": fresh LoRA, B = 0, seeded A) with its optimizer moments. */
   begin(options: { adapter: string; seed: number; loraR: number; loraAlpha: number }): Promise<void>;
   /** Optimizer steps on the candidate, one per batch. Stops at the first non-finite loss and says where. */
@@ -64,7 +75,11 @@ export interface AdapterSnapshot {
 export interface SourcePort {
   propose(options: { world: WorldName; round: number; count: number; seed: number }): Promise<readonly Task[]>;
   /** Labelled pre-training examples of world A (part of the base's own training data). */
-  replayA(options: { count: number; seed: number; round: number }): Promise<readonly { task: Task; answer: readonly number[] }[]>;
+  replayA(options: {
+    count: number;
+    seed: number;
+    round: number;
+  }): Promise<readonly { task: Task; answer: readonly number[] }[]>;
 }
 
 /** Scores candidates; one implementation composes all judges of the contour. */
@@ -87,10 +102,29 @@ export interface SealedPort {
 
 /** The fixed held-out evaluation that reports use; never read by a decision. */
 export interface EvaluatorPort {
-  evaluate(options: { engine: EnginePort; adapter: string; world: WorldName; items: number; seed: number }): Promise<HeldOut>;
+  evaluate(options: {
+    engine: EnginePort;
+    adapter: string;
+    world: WorldName;
+    items: number;
+    seed: number;
+  }): Promise<HeldOut>;
 }
 
 export type Phase = "collect" | "train" | "gate" | "evaluate" | "finished";
+
+/** The adapter under training and what it has gone through since it left the incumbent. */
+export interface CandidateState {
+  readonly adapter: string;
+  /** Rounds that trained it. */
+  readonly rounds: readonly number[];
+  /** Times that the gate could not decide. */
+  readonly deferrals: number;
+  /** Share of samples that ended by themselves when it started, the monitor's baseline. */
+  readonly finishedShare?: number;
+  /** What the drift monitor saw; an alarmed candidate stands at the gate at once and may not be deferred. */
+  readonly alarm?: string;
+}
 
 /** Everything needed to go on after a reload; committed with each transaction. */
 export interface LoopState {
@@ -104,8 +138,14 @@ export interface LoopState {
   /** Best accepted adapter so far by held-out gate evidence ("base" at the start). */
   readonly best: string;
   /** Adapter under training, null when the next round starts a candidate from the incumbent. */
-  readonly candidate: { readonly adapter: string; readonly rounds: readonly number[]; readonly deferrals: number } | null;
-  readonly gate: { readonly index: number; readonly key: string; readonly keyHash: string; readonly used: number; readonly sinceGain: number };
+  readonly candidate: CandidateState | null;
+  readonly gate: {
+    readonly index: number;
+    readonly key: string;
+    readonly keyHash: string;
+    readonly used: number;
+    readonly sinceGain: number;
+  };
   readonly finished: string | null;
 }
 
@@ -126,6 +166,7 @@ export interface StorePort {
   /** Is there already a pair with this id (hash of picture, prompt, chosen)? */
   hasPair(id: string): Promise<boolean>;
   adapter(hash: string): Promise<AdapterSnapshot | null>;
+  /** Committed events with seq ≥ since, in order. */
   events(query: { since: number }): Promise<readonly LoopEvent[]>;
 }
 
