@@ -139,27 +139,27 @@ export function toFloat32(tensor: TensorView): Float32Array {
 
 const scratch = new DataView(new ArrayBuffer(4));
 
-/** f32 whose upper half is the given bfloat16. */
-function fromBfloat16(bits: number): number {
-  scratch.setUint32(0, bits * 0x10000);
+/** The f32 with these bits. */
+function fromBits(bits: number): number {
+  scratch.setUint32(0, bits);
   return scratch.getFloat32(0);
 }
 
-/** IEEE 754 half precision: 1 sign bit, 5 exponent bits, 10 fraction bits. */
+/** IEEE 754 half precision: 1 sign bit, 5 exponent bits (bias 15), 10 fraction bits; f32 has 1, 8 (bias 127) and 23. */
 function fromFloat16(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
+  const sign = (bits & 0x8000) << 16;
   const exponent = (bits >> 10) & 31;
   const fraction = bits & 1023;
-  if (exponent === 31) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+  if (exponent === 0) return (sign < 0 ? -fraction : fraction) * 5.9604644775390625e-8; // subnormal: fraction · 2⁻²⁴
+  const wide = exponent === 31 ? 255 : exponent + 112; // 31: infinity or NaN
+  return fromBits(sign | (wide << 23) | (fraction << 13));
 }
 
 const READERS: Readonly<Record<Dtype, (view: DataView, index: number) => number>> = {
   F64: (view, i) => view.getFloat64(8 * i, true),
   F32: (view, i) => view.getFloat32(4 * i, true),
   F16: (view, i) => fromFloat16(view.getUint16(2 * i, true)),
-  BF16: (view, i) => fromBfloat16(view.getUint16(2 * i, true)),
+  BF16: (view, i) => fromBits(view.getUint16(2 * i, true) << 16), // the upper half of an f32
   I64: (view, i) => Number(view.getBigInt64(8 * i, true)),
   I32: (view, i) => view.getInt32(4 * i, true),
   I8: (view, i) => view.getInt8(i),
