@@ -1,0 +1,548 @@
+import "fake-indexeddb/auto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { deflateSync, unzipSync, type Zippable, zipSync } from "fflate";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { canonicalJson } from "../../src/base/canonical.ts";
+import type { LoopEvent } from "../../src/base/events.ts";
+import { sha256Hex } from "../../src/base/hash.ts";
+import { rngFor } from "../../src/base/rng.ts";
+import { collect, exportRun } from "../../src/store/archive.ts";
+import { openFolderStore } from "../../src/store/folder.ts";
+import { openLibrary, type RunLibrary } from "../../src/store/idb.ts";
+import { type Manifest, readManifest, writeManifest } from "../../src/store/manifest.ts";
+import { pairOfRow, rowOfPair } from "../../src/store/rows.ts";
+import type { RunStore } from "../../src/store/run.ts";
+import { importRun, verifyArchive } from "../../src/store/verify.ts";
+import { crc32, readZip } from "../../src/store/zip.ts";
+import { dump } from "./conformance.ts";
+import { adapterOf, demoRun, pairOf, picture, promptText, Script } from "./fixtures.ts";
+
+let library: RunLibrary;
+let archive: Uint8Array;
+const root = mkdtempSync(join(tmpdir(), "archive-"));
+beforeAll(async () => {
+  library = await openLibrary({ name: "archive" });
+  const store = library.open("r");
+  for (const change of demoRun("r")) await store.commit(change);
+  archive = await collect(exportRun(store, { title: "a run", promptText }));
+});
+afterAll(() => {
+  library.close();
+  rmSync(root, { recursive: true });
+});
+
+const text = (bytes: Uint8Array | undefined): string => new TextDecoder().decode(bytes);
+const utf8 = (value: string): Uint8Array => new TextEncoder().encode(value);
+const problems = (bytes: Uint8Array): string => {
+  const verdict = verifyArchive(bytes);
+  return verdict.ok ? "" : verdict.problems.map(({ where, message }) => `${where}: ${message}`).join("\n");
+};
+/** The archive packed again, as a person with any zip tool would, after `change`. */
+const repacked = (change: (files: Record<string, Uint8Array>) => void): Uint8Array => {
+  const files = unzipSync(archive);
+  change(files);
+  return zipSync(files as Zippable);
+};
+/** The same with a manifest made to fit: listed hashes and its own. */
+const forged = (
+  change: (files: Record<string, Uint8Array>) => void,
+  more: (manifest: Manifest) => object = () => ({}),
+): Uint8Array =>
+  repacked((files) => {
+    const { sha256: _, ...manifest } = readManifest(files["manifest.json"] as Uint8Array);
+    change(files);
+    const listed = Object.entries(files).filter(([path]) => path !== "manifest.json");
+    const entries = listed.map(([path, bytes]) => ({ path, bytes: bytes.length, sha256: sha256Hex(bytes) }));
+    files["manifest.json"] = writeManifest({ ...manifest, files: entries, ...more(manifest as Manifest) });
+  });
+const editLine = (
+  files: Record<string, Uint8Array>,
+  path: string,
+  n: number,
+  edit: (line: string) => string | null,
+): void => {
+  const lines = text(files[path]).trimEnd().split("\n");
+  const line = edit(lines[n] as string);
+  if (line === null) lines.splice(n, 1);
+  else lines[n] = line;
+  files[path] = utf8(`${lines.join("\n")}\n`);
+};
+
+describe("the archive of a run", () => {
+  it("verifies, and says what it holds", () => {
+    expect(verifyArchive(archive)).toEqual({
+      ok: true,
+      run: "r",
+      lines: 18,
+      pairs: 10,
+      adapters: 3,
+      head: expect.stringMatching(/^[0-9a-f]{64}$/),
+      sealed: true,
+    });
+    const files = unzipSync(archive); // an independent reader
+    expect(
+      Object.keys(files)
+        .filter((path) => !path.startsWith("adapters/"))
+        .sort(),
+    ).toEqual(["events.jsonl", "journal.jsonl", "manifest.json", "replay.jsonl"]);
+    const manifest = readManifest(files["manifest.json"] as Uint8Array);
+    expect(manifest).toMatchObject({
+      run: "r",
+      title: "a run",
+      seed: 7,
+      contains: { events: 18, pairs: 10, visitorPairs: 1, adapters: 3 },
+    });
+    expect(JSON.parse(text(files["events.jsonl"]).split("\n")[0] as string)).toMatchObject({ seq: 0, type: "started" });
+    const adapter = adapterOf("7/1");
+    expect(files[`adapters/${adapter.hash}/adapter_model.safetensors`]).toEqual(adapter.adapter);
+    expect(text(files[`adapters/${adapter.hash}/adapter_config.json`])).toBe(adapter.config);
+  });
+
+  it("writes rows that TRL reads: prompt, chosen, rejected, as texts and ids", () => {
+    const row = JSON.parse(text(unzipSync(archive)["replay.jsonl"]).split("\n")[0] as string) as Record<
+      string,
+      unknown
+    >;
+    expect(row).toMatchObject({
+      prompt: "w1 w5 w9",
+      chosen: "red square",
+      rejected: "blue",
+      prompt_ids: [1, 5, 9],
+      chosen_ids: [7, 10, 2],
+      source: "camera:B",
+      round: 0,
+      status: "accepted",
+      chosen_details: { scores: { pixels: 0.75 } },
+    });
+    expect(Buffer.from((row.image as { rgb: { $bytes: string } }).rgb.$bytes, "base64")).toEqual(
+      Buffer.from(picture("7/0/0").rgb),
+    );
+    for (const pair of [pairOf("x", 3), { ...pairOf("y", 1), task: { ...pairOf("y", 1).task, picture: null } }]) {
+      expect(pairOfRow(rowOfPair(pair, "words"))).toEqual(pair);
+    }
+  });
+
+  it("is the same bytes from both kinds of store, and comes in pieces", async () => {
+    const folder = openFolderStore(join(root, "same"), { run: "r" });
+    for (const change of demoRun("r")) await folder.commit(change);
+    const pieces: Uint8Array[] = [];
+    for await (const piece of exportRun(folder, { title: "a run", promptText })) pieces.push(piece);
+    folder.close();
+    expect(pieces.length).toBeGreaterThan(10);
+    expect(Buffer.concat(pieces).equals(archive)).toBe(true);
+  });
+
+  it("exports the run as it stood when the export began, even if it goes on meanwhile", async () => {
+    const store = library.open("busy");
+    const commits = demoRun("busy");
+    for (const change of commits.slice(0, 3)) await store.commit(change);
+    const stream = exportRun(store, { promptText });
+    const first = await stream.next();
+    await store.commit(commits[3] as (typeof commits)[0]);
+    const rest = await collect(stream);
+    const whole = Buffer.concat([first.value as Uint8Array, rest]);
+    expect(verifyArchive(new Uint8Array(whole))).toMatchObject({ ok: true, lines: 5, pairs: 3, adapters: 1 });
+  });
+
+  it("says so when the run replaces a pair of the export meanwhile, or when the store is damaged", async () => {
+    const store = library.open("replaced");
+    const commits = demoRun("replaced");
+    for (const change of commits) await store.commit(change);
+    const stream = exportRun(store, { promptText });
+    await stream.next();
+    const script = new Script("replaced");
+    script.state = commits.at(-1)?.state ?? script.state;
+    const replaced = { ...pairOf("7/0/0", 0), margin: 0.9 };
+    await store.commit(script.commit({ events: [{ type: "error", code: "x", message: "" }], putPairs: [replaced] }));
+    await expect(collect(stream)).rejects.toMatchObject({
+      code: "stale",
+      message: expect.stringContaining("Pause the run"),
+    });
+    const rotten: RunStore = {
+      ...store,
+      pairsById: async (ids) => (await store.pairsById(ids)).map((pair) => ({ ...pair, margin: 1 })),
+    };
+    await expect(collect(exportRun(rotten, { promptText }))).rejects.toMatchObject({ code: "damaged" });
+  });
+
+  it("refuses to export a run that has not begun", async () => {
+    await expect(collect(exportRun(library.open("nothing"), { promptText }))).rejects.toMatchObject({
+      code: "refused",
+    });
+  });
+
+  it("survives the round trip: exported, imported elsewhere, equal in everything, and it goes on", async () => {
+    const folder = openFolderStore(join(root, "imported"), { run: "r" });
+    await importRun(archive, () => folder);
+    expect(await dump(folder)).toBe(await dump(library.open("r")));
+    expect(Buffer.from(await collect(exportRun(folder, { title: "a run", promptText }))).equals(archive)).toBe(true);
+    folder.close();
+    const other = await openLibrary({ name: "other" });
+    const contents = await importRun(archive, other.open);
+    expect(contents.title).toBe("a run");
+    expect((await other.list())[0]).toMatchObject({
+      run: "r",
+      title: "a run",
+      imported: true,
+      accepted: 2,
+      rejected: 1,
+      round: 3,
+    });
+    expect(await dump(other.open("r"))).toBe(await dump(library.open("r")));
+    other.close();
+  });
+
+  it("never overwrites a run", async () => {
+    const before = await dump(library.open("r"));
+    await expect(importRun(archive, library.open)).rejects.toMatchObject({
+      code: "refused",
+      message: expect.stringContaining("never overwrites"),
+    });
+    expect(await dump(library.open("r"))).toBe(before);
+  });
+});
+
+describe("a changed archive", () => {
+  it("is refused when any single byte differs: 400 random positions and each of the last 300 bytes", () => {
+    const rng = rngFor(9, "flips");
+    const positions = [
+      ...Array.from({ length: 400 }, () => rng.int(archive.length)),
+      ...Array.from({ length: 300 }, (_, i) => archive.length - 1 - i),
+    ];
+    for (const position of positions) {
+      const changed = archive.slice();
+      changed[position] = (changed[position] as number) ^ (1 << rng.int(8));
+      expect(verifyArchive(changed).ok, `byte ${position}`).toBe(false);
+    }
+  });
+
+  it("is refused when cut off or lengthened anywhere, and never hangs or throws on noise", () => {
+    const rng = rngFor(9, "cuts");
+    for (let i = 0; i < 60; i++) expect(verifyArchive(archive.subarray(0, rng.int(archive.length))).ok).toBe(false);
+    expect(verifyArchive(Uint8Array.from([...archive, 0])).ok).toBe(false);
+    expect(verifyArchive(Uint8Array.from([0, ...archive])).ok).toBe(false);
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 400 }), (noise) => !verifyArchive(noise).ok),
+      { numRuns: 200, seed: 1 },
+    );
+  });
+
+  it("is accepted unchanged after another tool has packed it again, and said to be so", () => {
+    expect(verifyArchive(repacked(() => undefined))).toMatchObject({ ok: true, sealed: false });
+  });
+
+  it("is refused when any byte of any file differs, after packing again: 200 random positions", () => {
+    const rng = rngFor(9, "inner");
+    const names = Object.keys(unzipSync(archive));
+    for (let i = 0; i < 200; i++) {
+      const name = names[i % names.length] as string;
+      const changed = repacked((files) => {
+        const bytes = (files[name] as Uint8Array).slice();
+        const position = rng.int(bytes.length);
+        bytes[position] = (bytes[position] as number) ^ (1 << rng.int(8));
+        files[name] = bytes;
+      });
+      expect(problems(changed), name).toContain(name);
+    }
+  });
+
+  const cases: [string, (files: Record<string, Uint8Array>) => void, RegExp][] = [
+    [
+      "an event's text",
+      (files) => editLine(files, "events.jsonl", 17, (line) => line.replace("drawn", "painted")),
+      /events\.jsonl, line 18: event 17 was changed/,
+    ],
+    [
+      "an event's time",
+      (files) => editLine(files, "events.jsonl", 3, (line) => line.replace(/"at":\d+/, '"at":1')),
+      /line 4: event 3 was changed/,
+    ],
+    ["a missing event", (files) => editLine(files, "events.jsonl", 17, () => null), /line 18: event 17 is missing/],
+    [
+      "an event twice",
+      (files) => editLine(files, "events.jsonl", 17, (line) => `${line}\n${line}`),
+      /line 19: event 17 was added/,
+    ],
+    [
+      "a journal line",
+      (files) => editLine(files, "journal.jsonl", 4, (line) => line.replace('"round":0', '"round":1')),
+      /line 5 \(event 4\) was changed/,
+    ],
+    ["a missing journal line", (files) => editLine(files, "journal.jsonl", 17, () => null), /event 17 is missing/],
+    [
+      "a chosen answer",
+      (files) =>
+        editLine(files, "replay.jsonl", 2, (line) => line.replace('"chosen":"red square"', '"chosen":"red circle"')),
+      /replay\.jsonl, line 3: the pair \w+ was changed/,
+    ],
+    [
+      "a score",
+      (files) => editLine(files, "replay.jsonl", 2, (line) => line.replace('"pixels":0.75', '"pixels":0.76')),
+      /replay\.jsonl, line 3: the pair \w+ was changed/,
+    ],
+    [
+      "a pair's status",
+      (files) => editLine(files, "replay.jsonl", 4, (line) => line.replace("quarantined", "accepted")),
+      /is accepted here, but quarantined in the journal/,
+    ],
+    ["a missing pair", (files) => editLine(files, "replay.jsonl", 4, () => null), /the pair \w+ is missing/],
+    [
+      "a pair twice",
+      (files) => editLine(files, "replay.jsonl", 4, (line) => `${line}\n${line}`),
+      /not in its place, or stands twice/,
+    ],
+    [
+      "a line that is not canonical",
+      (files) => editLine(files, "replay.jsonl", 4, (line) => line.replace("{", "{ ")),
+      /line 5: .*canonical/,
+    ],
+    [
+      "a swapped adapter",
+      (files) => {
+        files[`adapters/${adapterOf("7/0").hash}/adapter_model.safetensors`] = adapterOf("7/2").adapter;
+      },
+      /the adapter was changed/,
+    ],
+    [
+      "a changed optimizer",
+      (files) => {
+        files[`adapters/${adapterOf("7/0").hash}/optimizer.safetensors`] = new Uint8Array(3);
+      },
+      /the adapter was changed/,
+    ],
+    [
+      "an adapter that was added",
+      (files) => {
+        for (const name of ["adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors"])
+          files[`adapters/${"a".repeat(64)}/${name}`] = utf8("x");
+      },
+      /was added: the journal does not know this adapter/,
+    ],
+    [
+      "an adapter without its optimizer",
+      (files) => {
+        delete files[`adapters/${adapterOf("7/0").hash}/optimizer.safetensors`];
+      },
+      /missing, or not whole/,
+    ],
+  ];
+  for (const [what, change, message] of cases) {
+    it(`is refused for ${what}, although its manifest was made to fit`, () =>
+      expect(problems(forged(change))).toMatch(message));
+  }
+
+  it("is refused when manifest and run disagree, although the manifest's hash was made to fit", () => {
+    const none = (): void => undefined;
+    expect(problems(forged(none, () => ({ seed: 8 })))).toContain("its seed is not that of");
+    expect(problems(forged(none, () => ({ run: "s" })))).toContain("does not start the journal of this run");
+    expect(
+      problems(forged(none, ({ state }) => ({ state: { ...state, incumbent: adapterOf("7/0").hash } }))),
+    ).toContain("its state is not the one");
+    expect(problems(forged(none, ({ contains }) => ({ contains: { ...contains, visitorPairs: 0 } })))).toContain(
+      "contains something else",
+    );
+    expect(problems(forged(none, ({ head }) => ({ head: { ...head, seq: 16 } })))).toContain("was added");
+  });
+
+  it("is refused with the reason when it is of another version or no run archive", () => {
+    expect(
+      problems(
+        forged(
+          () => undefined,
+          () => ({ version: 2 }),
+        ),
+      ),
+    ).toContain("format version 2");
+    expect(
+      problems(
+        forged(
+          () => undefined,
+          () => ({ format: "other" }),
+        ),
+      ),
+    ).toContain("not that of a run archive");
+    expect(problems(zipSync({ "readme.txt": utf8("hello") }))).toContain("does not belong to a run archive");
+    expect(problems(repacked((files) => delete files["manifest.json"]))).toContain("this is not a run archive");
+  });
+
+  it("is refused when a gate's key is not the one that was sealed before it, even in a run recorded so", async () => {
+    for (const [key, message] of [
+      ["another key", "does not match its hash"],
+      [sha256Hex("unsealed"), "was not sealed before"],
+    ] as const) {
+      const store = library.open(`seal ${key}`);
+      const [start, , , gate] = demoRun(store.run);
+      const script = new Script(store.run);
+      const bodies = (gate?.events ?? []).map((event): LoopEvent => {
+        if (event.type !== "gated") return event;
+        const keyHash = key === "another key" ? event.report.keyHash : sha256Hex(key);
+        return { ...event, report: { ...event.report, key, keyHash } };
+      });
+      await store.commit(script.commit({ events: [...(start?.events ?? []), ...bodies] }));
+      expect(problems(await collect(exportRun(store, { promptText })))).toContain(message);
+    }
+  });
+
+  it("touches no store when it is refused", async () => {
+    const opened: string[] = [];
+    const bad = repacked((files) => {
+      files["replay.jsonl"] = utf8("{}\n");
+    });
+    const open = (run: string) => {
+      opened.push(run);
+      return library.open(run);
+    };
+    await expect(importRun(bad, open)).rejects.toMatchObject({
+      code: "refused",
+      message: expect.stringContaining("replay.jsonl"),
+    });
+    expect(opened).toEqual([]);
+  });
+});
+
+describe("a hostile zip", () => {
+  const zipOf = (files: Zippable): string => {
+    try {
+      for (const entry of readZip(zipSync(files)).entries) entry.read();
+      return "";
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+
+  it("cannot name a path outside", () => {
+    for (const path of [
+      "../evil",
+      "a/../../evil",
+      "/etc/passwd",
+      "..\\evil",
+      "C:/evil",
+      `adapters/${"a".repeat(64)}/../x`,
+    ]) {
+      expect(
+        problems(
+          repacked((files) => {
+            files[path] = utf8("x");
+          }),
+        ),
+        path,
+      ).toContain("leads out of the archive");
+    }
+    for (const path of [
+      "adapters/x/optimizer.safetensors",
+      "notes.txt",
+      "events.jsonl/",
+      `adapters/${"A".repeat(64)}/adapter_config.json`,
+    ]) {
+      expect(
+        problems(
+          repacked((files) => {
+            files[path] = new Uint8Array(0);
+          }),
+        ),
+        path,
+      ).toContain("does not belong to a run archive");
+    }
+  });
+
+  it("cannot be a bomb: by declared size, by ratio, by count", () => {
+    const limits = { entries: 10, bytes: 1000, ratio: 100 };
+    const zeros = zipSync({ "events.jsonl": new Uint8Array(5000) });
+    expect(verifyArchive(zeros, limits)).toMatchObject({
+      ok: false,
+      problems: [{ message: expect.stringContaining("zip bomb") }],
+    });
+    expect(zipOf({ "events.jsonl": new Uint8Array(80 * 2 ** 20) })).toContain("zip bomb");
+    const many = zipSync(Object.fromEntries(Array.from({ length: 11 }, (_, i) => [`f${i}`, new Uint8Array(1)])));
+    expect(verifyArchive(many, limits)).toMatchObject({
+      ok: false,
+      problems: [{ message: expect.stringContaining("at most 10") }],
+    });
+  });
+
+  it("cannot unpack to more than it declares", () => {
+    const packed = deflateSync(new Uint8Array(40 * 2 ** 20));
+    const small = new Uint8Array(100);
+    const bomb = oneEntry("events.jsonl", packed, small.length, crc32(small));
+    expect(() => readZip(bomb).entries[0]?.read()).toThrow("more than the 100 bytes that it declares");
+    expect(() => readZip(oneEntry("events.jsonl", deflateSync(small), 101, 0)).entries[0]?.read()).toThrow(
+      "unpacks to 100 bytes",
+    );
+    expect(() => readZip(oneEntry("events.jsonl", new Uint8Array([255, 1, 2]), 101, 0)).entries[0]?.read()).toThrow(
+      "damaged",
+    );
+    const padded = new Uint8Array(600_000);
+    padded.set(deflateSync(small));
+    expect(() => readZip(oneEntry("events.jsonl", padded, 100, crc32(small))).entries[0]?.read()).toThrow(
+      "goes on after its end",
+    );
+  });
+
+  it("cannot hide entries: twice the same name, overlaps, gaps, other names inside", () => {
+    const one = oneEntry("events.jsonl", deflateSync(utf8("x")), 1, crc32(utf8("x")));
+    expect(text(readZip(one).entries[0]?.read())).toBe("x");
+    const renamed = one.slice();
+    renamed[30] = 0x45;
+    expect(() => readZip(renamed)).toThrow("another name");
+    const shifted = Uint8Array.from([0, ...one]);
+    expect(() => readZip(shifted)).toThrow();
+    expect(() => readZip(twice(one))).toThrow(/overlaps/);
+    const encrypted = one.slice();
+    const directory = new DataView(one.buffer).getUint32(one.length - 6, true);
+    encrypted[directory + 8] = 1;
+    expect(() => readZip(encrypted)).toThrow("encrypted");
+    encrypted[directory + 8] = 0;
+    encrypted[directory + 10] = 12;
+    expect(() => readZip(encrypted)).toThrow("method 12");
+  });
+
+  it("knows the CRC-32 of the standard's check value", () => {
+    expect(crc32(utf8("123456789"))).toBe(0xcbf43926);
+    expect(canonicalJson(null)).toBe("null");
+  });
+});
+
+/** A zip of one deflated entry with any declared size and CRC. */
+function oneEntry(path: string, packed: Uint8Array, bytes: number, crc: number): Uint8Array {
+  const name = utf8(path);
+  const out = new Uint8Array(30 + name.length + packed.length + 46 + name.length + 22);
+  const view = new DataView(out.buffer);
+  const directory = 30 + name.length + packed.length;
+  const common = (at: number): void => {
+    view.setUint16(at, 20, true);
+    view.setUint16(at + 4, 8, true);
+    view.setUint32(at + 10, crc, true);
+    view.setUint32(at + 14, packed.length, true);
+    view.setUint32(at + 18, bytes, true);
+    view.setUint16(at + 22, name.length, true);
+  };
+  view.setUint32(0, 0x04034b50, true);
+  common(4);
+  out.set(name, 30);
+  out.set(packed, 30 + name.length);
+  view.setUint32(directory, 0x02014b50, true);
+  common(directory + 6);
+  out.set(name, directory + 46);
+  const end = directory + 46 + name.length;
+  view.setUint32(end, 0x06054b50, true);
+  view.setUint16(end + 8, 1, true);
+  view.setUint16(end + 10, 1, true);
+  view.setUint32(end + 12, end - directory, true);
+  view.setUint32(end + 16, directory, true);
+  return out;
+}
+
+/** The same zip with its directory entry listed twice: both share one body. */
+function twice(one: Uint8Array): Uint8Array {
+  const directory = new DataView(one.buffer).getUint32(one.length - 6, true);
+  const header = one.subarray(directory, one.length - 22);
+  const out = Uint8Array.from([...one.subarray(0, directory), ...header, ...header, ...one.subarray(one.length - 22)]);
+  const view = new DataView(out.buffer);
+  view.setUint16(out.length - 14, 2, true);
+  view.setUint16(out.length - 12, 2, true);
+  view.setUint32(out.length - 10, 2 * header.length, true);
+  return out;
+}
