@@ -143,6 +143,29 @@ describe("run directory: faults", () => {
     store.close();
   });
 
+  it("refuses the commit when another writer commits while its blobs are being written", async () => {
+    const dir = join(root, "race");
+    (await fill(dir, 1)).close();
+    const other = openFolderStore(dir);
+    let first = true;
+    const io: FolderIo = {
+      openSync: fs.openSync,
+      fsyncSync: fs.fsyncSync,
+      writeSync: fs.writeSync,
+      renameSync: (from, to) => {
+        fs.renameSync(from, to);
+        if (first) void other.commit(commits[1] as Commit);
+        first = false;
+      },
+    };
+    const store = openFolderStore(dir, { io });
+    await expect(store.commit(commits[1] as Commit)).rejects.toMatchObject({ code: "stale" });
+    expect((await store.events({ since: 0 })).length).toBe(4);
+    expect(await dump(store)).toBe(await dump(other));
+    store.close();
+    other.close();
+  });
+
   it("drops a torn last line at every length, and goes on from the commit before", async () => {
     const dir = join(root, "torn");
     const store = await fill(dir, 3);
