@@ -30,6 +30,7 @@ export class LiveSession implements Session {
     return this.timeline.at(this.position.value);
   });
   readonly following = computed(() => this.#pinned.value === null);
+  #gpu: Pick<StartOptions, "powerPreference" | "gentle"> = { powerPreference: "high-performance", gentle: false };
   readonly #client: WorkerClient;
   readonly #unsubscribe: readonly (() => void)[];
   /** Events of a run that arrive while its stored beginning is still being read. */
@@ -55,13 +56,14 @@ export class LiveSession implements Session {
       return this.#call(this.#client.resume({ run: run.run, ...this.#gpu }));
     }
     if (!options) return this.#fail(failure("no-run", "Nothing to go on with. Start a run first."));
+    if (this.status.value === "playing" || this.status.value === "loading") {
+      return this.#fail(failure("busy", "A run is in progress. Pause or stop it before you start another."));
+    }
     this.#gpu = { powerPreference: options.powerPreference, gentle: options.gentle };
     this.#clear();
     this.status.value = "loading";
     return this.#call(this.#client.start(options));
   }
-
-  #gpu: Pick<StartOptions, "powerPreference" | "gentle"> = { powerPreference: "high-performance", gentle: false };
 
   /** Shows a stored run from its first event; with `resume` the run also goes on. */
   async open(run: RunState, options: { readonly resume: Pick<StartOptions, "powerPreference" | "gentle"> | null }): Promise<Result<null>> {
@@ -131,6 +133,10 @@ export class LiveSession implements Session {
     const result = await this.#client.exportAdapter({ run: run.run, adapter });
     const name = `autodidact-adapter-${adapter.slice(0, 8)}.zip`;
     return result.ok ? { ok: true, value: { name, type: "application/zip", bytes: result.value } } : result;
+  }
+
+  forgetFailure(): void {
+    this.failure.value = null;
   }
 
   dispose(): void {

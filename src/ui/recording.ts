@@ -148,6 +148,10 @@ export class RecordingSession implements Session {
     return failure("no-run", "A recording holds events, not weights. Train on this GPU, then export the adapter of your own run.");
   }
 
+  forgetFailure(): void {
+    this.failure.value = null;
+  }
+
   dispose(): void {
     this.#halt("paused");
   }

@@ -44,6 +44,7 @@ export interface Session {
   exportRun(): Promise<Result<ExportedFile>>;
   /** The PEFT adapter of the incumbent at `position`. */
   exportAdapter(): Promise<Result<ExportedFile>>;
+  forgetFailure(): void;
   dispose(): void;
 }
 

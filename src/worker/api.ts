@@ -78,6 +78,8 @@ export interface RunSummary {
   /** Last held-out greedy score in the contour's world, null before the first evaluation. */
   readonly heldOut: number | null;
   readonly bytes: number;
+  /** Events committed so far. */
+  readonly events: number;
   readonly incumbent: string;
   readonly imported: boolean;
 }
@@ -125,7 +127,7 @@ export interface WorkerClient {
   /** Bytes that a first live run fetches, and how many of them are cached already. */
   footprint(): Promise<{ readonly bytes: number; readonly cached: number }>;
 
-  /** Starts a new run; resolves when weights are loaded and the first round has begun. */
+  /** Starts a new run; resolves when weights are loaded and the first round has begun. A paused run of this tab stays stored. */
   start(options: StartOptions): Promise<Result<RunState>>;
   /** Goes on with a stored run at its last committed event. */
   resume(options: { readonly run: string; readonly powerPreference: PowerPreference; readonly gentle: boolean }): Promise<Result<RunState>>;
@@ -167,3 +169,6 @@ export interface WorkerClient {
 }
 
 export type { Capabilities, PowerPreference };
+
+/** Name of the Web Lock that a tab holds while its run goes on: a second tab is read-only, and no update lands. */
+export const runLock = "autodidact-run";

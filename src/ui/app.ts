@@ -1,0 +1,254 @@
+import { batch, computed, effect, signal, type ReadonlySignal, type Signal } from "@preact/signals";
+import type { LoopEvent } from "../base/events.ts";
+import type { Capabilities, Failure, Result, RunState, RunSummary, StorageReport, WorkerClient } from "../worker/api.ts";
+import { createAnnouncer, type Announcer } from "./announce.ts";
+import { LiveSession } from "./live.ts";
+import { emptyModel, lastDecision, type LoopModel, type Stage } from "./model.ts";
+import type { OfflineState } from "./pwa.ts";
+import { fetchRecording, recordingUrl, RecordingSession, type RecordingOptions } from "./recording.ts";
+import { done, failure, type ExportedFile, type Session } from "./session.ts";
+import { readSettings, startOptions, type Settings } from "./settings.ts";
+import { share } from "./format.ts";
+import { t } from "./strings/index.ts";
+
+export type View = "watch" | "draw" | "runs" | "settings" | "explain";
+export const views: readonly View[] = ["watch", "draw", "runs", "settings", "explain"];
+
+/** What the page gets from its surroundings, so that tests can give something else. */
+export interface Surroundings extends Omit<RecordingOptions, "events"> {
+  readonly connect: () => Promise<WorkerClient>;
+  readonly loadRecording?: () => Promise<Result<readonly LoopEvent[]>>;
+  readonly storedSettings: string | null;
+  readonly storeSettings: (text: string) => void;
+  readonly reducedMotion: boolean;
+  readonly save: (file: ExportedFile) => void;
+}
+
+const emptySessionModel: ReadonlySignal<LoopModel> = signal(emptyModel);
+
+/** The page's state and what can be done with it. Components read the signals and call the methods. */
+export class App {
+  readonly session = signal<Session | null>(null);
+  readonly recording = signal<RecordingSession | null>(null);
+  readonly live = signal<LiveSession | null>(null);
+  readonly model = computed(() => (this.session.value?.model ?? emptySessionModel).value);
+  readonly capabilities = signal<Capabilities | null>(null);
+  readonly footprint = signal<{ readonly bytes: number; readonly cached: number } | null>(null);
+  readonly storage = signal<StorageReport | null>(null);
+  readonly runs = signal<readonly RunSummary[] | null>(null);
+  readonly offline = signal<OfflineState>({ kind: "preparing" });
+  readonly failure = signal<Failure | null>(null);
+  readonly notice = signal("");
+  readonly view = signal<View>("watch");
+  readonly settings: Signal<Settings>;
+  /** Which picture of the round is on show. */
+  readonly taskIndex = signal(0);
+  /** Index of the update that WHY shows; null for the newest decision. */
+  readonly updateIndex = signal<number | null>(null);
+  readonly openStage = signal<Stage | null>(null);
+  readonly client = signal<WorkerClient | null>(null);
+  readonly announcer: Announcer;
+  readonly canTrain = computed(() => this.capabilities.value?.kind === "ready");
+  /** Reloads into a new version that waits; set by the entry, which owns the service worker. */
+  applyUpdate: () => Promise<void> = async () => {};
+  readonly #given: Surroundings;
+  #connecting: Promise<WorkerClient> | null = null;
+
+  constructor(given: Surroundings) {
+    this.#given = given;
+    this.settings = signal(readSettings(given.storedSettings));
+    this.announcer = createAnnouncer({ now: given.now, later: given.later });
+    effect(() => given.storeSettings(JSON.stringify(this.settings.value)));
+    effect(() => this.#announceModel());
+  }
+
+  /** Plays the recording, finds out what this machine can do, and goes on with a run that a reload cut short. */
+  async boot(): Promise<void> {
+    await Promise.all([this.showRecording(), this.#meetMachine()]);
+  }
+
+  /** The one connection to the workers; made on the first use. */
+  connect(): Promise<WorkerClient> {
+    this.#connecting ??= this.#given.connect().then((client) => {
+      this.client.value = client;
+      client.on("failure", (value) => {
+        this.failure.value = value;
+      });
+      return client;
+    });
+    return this.#connecting;
+  }
+
+  async showRecording(): Promise<void> {
+    if (!this.recording.value) {
+      const events = await (this.#given.loadRecording ?? (() => fetchRecording(recordingUrl)))();
+      if (!events.ok) {
+        if (!this.session.value) this.failure.value = events;
+        return;
+      }
+      this.recording.value = new RecordingSession({ events: events.value, now: this.#given.now, later: this.#given.later });
+    }
+    const recording = this.recording.value;
+    // A run that was found meanwhile has the stage.
+    if (this.session.value?.mode === "live" && this.session.value.status.value !== "ready") return;
+    this.#show(recording);
+    if (this.#given.reducedMotion) recording.skipIntro();
+    else await recording.start();
+  }
+
+  /** Leaves a live run that does not train and shows the recording. */
+  async backToRecording(): Promise<Result<null>> {
+    const live = this.live.value;
+    if (live) {
+      const result = await this.report(live.reset());
+      if (!result.ok) return result;
+    }
+    this.session.value = null;
+    await this.showRecording();
+    return done;
+  }
+
+  /** Starts a new run with `settings` (or what they leave open, the page's own). */
+  async goLive(options = startOptions(this.settings.value)): Promise<Result<null>> {
+    const capabilities = this.capabilities.value ?? (await (await this.connect()).capabilities());
+    if (capabilities.kind === "unavailable") {
+      return this.report(Promise.resolve(failure("no-webgpu", t().gpu.why[capabilities.reason], capabilities.detail)));
+    }
+    const live = await this.#liveSession();
+    this.recording.value?.dispose();
+    this.#show(live);
+    this.view.value = "watch";
+    const result = await this.report(live.start(options));
+    if (!result.ok && live.events.value.length === 0) {
+      this.session.value = null;
+      await this.showRecording();
+    }
+    void this.refreshStorage();
+    return result;
+  }
+
+  /** Shows a stored run; `resume` also trains on. */
+  async openRun(run: RunState, resume: boolean): Promise<Result<null>> {
+    const live = await this.#liveSession();
+    this.recording.value?.dispose();
+    this.#show(live);
+    this.view.value = "watch";
+    const { powerPreference, gentle } = this.settings.value;
+    const result = await this.report(live.open(run, { resume: resume ? { powerPreference, gentle } : null }));
+    if (result.ok && resume) this.announcer.say(t().announce.resumed(run.seq));
+    return result;
+  }
+
+  /** Waits for a call; its failure is shown, an exception is turned into one. */
+  async report<T>(call: Promise<Result<T>>): Promise<Result<T>> {
+    let result: Result<T>;
+    try {
+      result = await call;
+    } catch (error) {
+      result = failure("internal", t().failure.unexpected, error instanceof Error ? error.message : String(error));
+    }
+    this.failure.value = result.ok ? null : result;
+    return result;
+  }
+
+  /** Hands a file to the visitor; a failure is shown. */
+  async save(call: Promise<Result<ExportedFile>>): Promise<Result<ExportedFile>> {
+    const result = await this.report(call);
+    if (result.ok) {
+      this.#given.save(result.value);
+      this.notice.value = t().runs.exported(result.value.name);
+    }
+    return result;
+  }
+
+  /** Takes the failure off the page. */
+  dismiss(): void {
+    this.failure.value = null;
+    this.session.value?.forgetFailure();
+  }
+
+  async refreshStorage(): Promise<void> {
+    const client = this.client.value;
+    if (!client) return;
+    const [storage, runs] = await Promise.all([client.storage(), client.runs()]);
+    this.storage.value = storage;
+    if (runs.ok) this.runs.value = runs.value;
+  }
+
+  change(settings: Partial<Settings>): void {
+    this.settings.value = { ...this.settings.value, ...settings };
+  }
+
+  /** A place in time for all panels: ←/→ go to the decision before or after. */
+  jump(direction: -1 | 1): void {
+    const session = this.session.value;
+    if (!session) return;
+    const target = session.timeline.neighbour(session.position.value, direction);
+    if (target !== null) session.seek(target);
+    else if (direction === -1) session.seek(0);
+    else session.follow();
+  }
+
+  async togglePlay(): Promise<void> {
+    const session = this.session.value;
+    if (!session) return;
+    const going = session.status.value === "playing";
+    await this.report(going ? session.pause() : session.start());
+  }
+
+  #show(session: Session): void {
+    batch(() => {
+      this.session.value = session;
+      this.taskIndex.value = 0;
+      this.updateIndex.value = null;
+    });
+  }
+
+  async #liveSession(): Promise<LiveSession> {
+    const client = await this.connect();
+    this.live.value ??= new LiveSession(client);
+    return this.live.value;
+  }
+
+  async #meetMachine(): Promise<void> {
+    let client: WorkerClient;
+    try {
+      client = await this.connect();
+      this.capabilities.value = await client.capabilities();
+      this.footprint.value = await client.footprint();
+      await this.refreshStorage();
+    } catch (error) {
+      this.failure.value = failure("internal", t().failure.unexpected, error instanceof Error ? error.message : String(error));
+      return;
+    }
+    const current = await client.state();
+    const cut = current ?? runStateOf(this.runs.value?.find((run) => run.status === "running" || run.status === "paused"));
+    if (cut && this.canTrain.value) await this.openRun(cut, cut.status === "running");
+  }
+
+  #announceModel(): void {
+    const model = this.model.value;
+    const say = t().announce;
+    const update = lastDecision(model);
+    if (update && update.decidedAt === model.count) {
+      const { outcome, index } = update;
+      if (outcome.kind === "accepted") this.announcer.say(say.accepted(index), true);
+      if (outcome.kind === "rejected") this.announcer.say(say.rejected(index, t().why.reason[outcome.reason] ?? outcome.detail), true);
+      if (outcome.kind === "deferred") this.announcer.say(say.deferred(index), true);
+      return;
+    }
+    const point = model.heldOut.at(-1);
+    if (model.lastType === "evaluated" && point) {
+      this.announcer.say(say.heldOut(t().held.world[point.world].name, share(point.heldOut.greedy.value)), true);
+    } else if (model.lastType === "proposed") {
+      this.announcer.say(say.round(model.round, t().loop.stage.propose));
+    }
+  }
+}
+
+/** A stored run as the state from which it can be opened. */
+export function runStateOf(run: RunSummary | undefined): RunState | null {
+  if (!run) return null;
+  const { status, round, rounds, seed, incumbent } = run;
+  return { run: run.run, status, round, rounds, seed, seq: run.events, incumbent, device: null, secondsPerRound: null };
+}

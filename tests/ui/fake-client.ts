@@ -1,0 +1,170 @@
+/** A worker client without workers: it "trains" by handing out an invented log, one event a call of `tick`. */
+import type { LoopEvent } from "../../src/base/events.ts";
+import type { Answer, ClientEvents, Failure, Result, RunState, RunSummary, StartOptions, StorageReport, WorkerClient } from "../../src/worker/api.ts";
+import type { Capabilities } from "../../src/worker/capabilities.ts";
+import { encode } from "../../src/world/vocabulary.ts";
+import { parseAnswer } from "../../src/world/questions.ts";
+import { render } from "../../src/world/render.ts";
+import { syntheticEvents } from "./synthetic.ts";
+
+export const readyCapabilities: Capabilities = {
+  kind: "ready",
+  adapters: [{ powerPreference: "high-performance", vendor: "intel", architecture: "gen-12lp", description: "Intel Iris Xe", fallback: false }],
+};
+
+const ok = <T>(value: T): Result<T> => ({ ok: true, value });
+
+export class FakeClient implements WorkerClient {
+  readonly calls: string[] = [];
+  readonly log: readonly LoopEvent[] = syntheticEvents({ rounds: 8, seed: 11, preview: 2 });
+  given: Capabilities = readyCapabilities;
+  current: RunState | null = null;
+  stored: RunSummary[] = [];
+  refusal: Failure | null = null;
+  corrections: { chosen: string; rejected: string }[] = [];
+  readonly #listeners = new Map<keyof ClientEvents, Set<(payload: never) => void>>();
+
+  async capabilities(): Promise<Capabilities> {
+    return this.given;
+  }
+
+  async footprint(): Promise<{ bytes: number; cached: number }> {
+    return { bytes: 14_200_000, cached: 0 };
+  }
+
+  async start(options: StartOptions): Promise<Result<RunState>> {
+    this.calls.push(`start ${options.rounds} ${options.seed} ${options.contour.judge.rule}`);
+    if (this.refusal) return this.refusal;
+    return this.#set({ run: "run-0001", status: "running", round: 0, rounds: options.rounds, seed: options.seed, seq: 0, incumbent: "base", device: null, secondsPerRound: null });
+  }
+
+  async resume({ run }: { run: string }): Promise<Result<RunState>> {
+    this.calls.push(`resume ${run}`);
+    if (this.refusal) return this.refusal;
+    const summary = this.stored.find((one) => one.run === run);
+    const base: RunState = this.current ?? { run, status: "paused", round: summary?.round ?? 0, rounds: 8, seed: 0, seq: summary?.events ?? 0, incumbent: "base", device: null, secondsPerRound: 3 };
+    return this.#set({ ...base, status: "running" });
+  }
+
+  async pause(): Promise<Result<RunState>> {
+    this.calls.push("pause");
+    return this.#change("paused");
+  }
+
+  async step(): Promise<Result<RunState>> {
+    this.calls.push("step");
+    this.tick();
+    return this.#change("paused");
+  }
+
+  async stop(): Promise<Result<RunState>> {
+    this.calls.push("stop");
+    return this.#change("stopped");
+  }
+
+  async state(): Promise<RunState | null> {
+    return this.current;
+  }
+
+  async setGentle(): Promise<Result<null>> {
+    return ok(null);
+  }
+
+  async events({ since }: { run: string; since: number }): Promise<Result<readonly LoopEvent[]>> {
+    if (this.refusal) return this.refusal;
+    const seq = this.current?.seq ?? this.stored[0]?.events ?? 0;
+    return ok(this.log.slice(since, seq));
+  }
+
+  async pairs(): Promise<Result<readonly never[]>> {
+    return ok([]);
+  }
+
+  async storage(): Promise<StorageReport> {
+    return { usage: 84_300_000, quota: 12_000_000_000, persisted: false };
+  }
+
+  async persist(): Promise<StorageReport> {
+    return { ...(await this.storage()), persisted: true };
+  }
+
+  async runs(): Promise<Result<readonly RunSummary[]>> {
+    return ok(this.stored);
+  }
+
+  async deleteRun(run: string): Promise<Result<null>> {
+    this.stored = this.stored.filter((one) => one.run !== run);
+    return ok(null);
+  }
+
+  async exportRun(): Promise<Result<Uint8Array>> {
+    return this.refusal ?? ok(new Uint8Array([0x50, 0x4b]));
+  }
+
+  async exportAdapter({ adapter }: { run: string; adapter: string }): Promise<Result<Uint8Array>> {
+    this.calls.push(`adapter ${adapter.slice(0, 4)}`);
+    return ok(new Uint8Array([0x50, 0x4b]));
+  }
+
+  async importRun(archive: Uint8Array): Promise<Result<RunSummary>> {
+    if (archive[0] !== 0x50) return { ok: false, code: "bad-input", message: "This is not a run archive (zip)." };
+    const summary = summaryOf("run-0009");
+    this.stored.push(summary);
+    return ok(summary);
+  }
+
+  async ask(): Promise<Result<{ base: Answer; improved: Answer }>> {
+    return this.refusal ?? ok({ base: answerOf("red circle a 1", "base"), improved: answerOf("red circle a 1 blue square c 3", "f".repeat(64)) });
+  }
+
+  async correct({ chosen, rejected }: { chosen: string; rejected: string }): Promise<Result<{ pair: string }>> {
+    this.corrections.push({ chosen, rejected });
+    return ok({ pair: "c".repeat(64) });
+  }
+
+  on<K extends keyof ClientEvents>(type: K, callback: (payload: ClientEvents[K]) => void): () => void {
+    const set = this.#listeners.get(type) ?? new Set();
+    this.#listeners.set(type, set);
+    set.add(callback);
+    return () => set.delete(callback);
+  }
+
+  async dispose(): Promise<void> {
+    this.#listeners.clear();
+  }
+
+  /** Commits the next event, as the loop would. */
+  tick(): boolean {
+    const { current } = this;
+    const event = current && this.log[current.seq];
+    if (!current || !event) return false;
+    this.#set({ ...current, seq: current.seq + 1, round: event.round, secondsPerRound: 3.4 });
+    this.send("event", event);
+    return true;
+  }
+
+  send<K extends keyof ClientEvents>(type: K, payload: ClientEvents[K]): void {
+    for (const callback of this.#listeners.get(type) ?? []) (callback as (payload: ClientEvents[K]) => void)(payload);
+  }
+
+  #set(state: RunState): Result<RunState> {
+    this.current = state;
+    this.send("state", state);
+    return ok(state);
+  }
+
+  #change(status: RunState["status"]): Result<RunState> {
+    if (!this.current) return { ok: false, code: "no-run", message: "There is no run." };
+    return this.#set({ ...this.current, status });
+  }
+}
+
+export function summaryOf(run: string, status: RunSummary["status"] = "finished", events = 0): RunSummary {
+  return { run, name: run, startedAt: Date.UTC(2026, 10, 20, 9, 30), status, round: 8, rounds: 40, seed: 11, accepted: 2, rejected: 1, heldOut: 0.47, bytes: 6_100_000, events, incumbent: "f".repeat(64), imported: false };
+}
+
+function answerOf(text: string, adapter: string): Answer {
+  const tokens = [...encode(text), 2];
+  const parsed = parseAnswer("describe", tokens);
+  return { text, tokens, logprob: -1.2, redrawn: parsed?.kind === "scene" ? render(parsed.scene) : null, adapter };
+}
