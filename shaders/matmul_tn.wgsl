@@ -24,13 +24,13 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u)
   let nn = min(n, N4 - 1u);
   let m4 = w.y * 4u;
   let last = M4 - 1u;
-  let from = w.z * p.chunk;
-  let to = min(from + p.chunk, p.R);
+  let begin = w.z * p.chunk;
+  let end = min(begin + p.chunk, p.R);
   var c0 = vec4f(); var c1 = vec4f(); var c2 = vec4f(); var c3 = vec4f();
   var c4 = vec4f(); var c5 = vec4f(); var c6 = vec4f(); var c7 = vec4f();
   var c8 = vec4f(); var c9 = vec4f(); var c10 = vec4f(); var c11 = vec4f();
   var c12 = vec4f(); var c13 = vec4f(); var c14 = vec4f(); var c15 = vec4f();
-  for (var r = from; r < to; r++) {
+  for (var r = begin; r < end; r++) {
     let base = r * M4;
     let x = b[r * N4 + nn];
     var v: vec4f;

@@ -27,19 +27,19 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u,
   let nn = min(n, N4 - 1u);
   let m4 = w.y * 4u;
   let last = M4 - 1u;
-  let from = w.z * p.chunk;
-  let to = min(from + p.chunk, p.R);
+  let begin = w.z * p.chunk;
+  let end = min(begin + p.chunk, p.R);
   var c0 = vec4f(); var c1 = vec4f(); var c2 = vec4f(); var c3 = vec4f();
   var c4 = vec4f(); var c5 = vec4f(); var c6 = vec4f(); var c7 = vec4f();
   var c8 = vec4f(); var c9 = vec4f(); var c10 = vec4f(); var c11 = vec4f();
   var c12 = vec4f(); var c13 = vec4f(); var c14 = vec4f(); var c15 = vec4f();
   let col = min(m4 + lane % 4u, last);
   let second = (lane % 8u) / 4u;
-  for (var r = from; r < to; r += 2u) {
+  for (var r = begin; r < end; r += 2u) {
     // An odd tail row is loaded twice and counted once.
-    let own = a[min(r + second, to - 1u) * M4 + col];
+    let own = a[min(r + second, end - 1u) * M4 + col];
     let x = b[r * N4 + nn];
-    let xn = select(vec4f(), b[min(r + 1u, to - 1u) * N4 + nn], r + 1u < to);
+    let xn = select(vec4f(), b[min(r + 1u, end - 1u) * N4 + nn], r + 1u < end);
     var v: vec4f;
     v = subgroupBroadcast(own, 0u);
     c0 += v.x * x; c1 += v.y * x; c2 += v.z * x; c3 += v.w * x;

@@ -1,6 +1,7 @@
 import type { AnyCommand } from "./args.ts";
 import { info } from "./commands/info.ts";
+import { pretrain } from "./commands/pretrain.ts";
 import { verify } from "./commands/verify.ts";
 
 /** Every command, in the order in which --help lists them. A new one is a file in src/cli/commands and a line here. */
-export const COMMANDS: readonly AnyCommand[] = [info, verify];
+export const COMMANDS: readonly AnyCommand[] = [info, pretrain, verify];

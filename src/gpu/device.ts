@@ -13,6 +13,8 @@ export interface OpenOptions {
 export interface Gpu {
   readonly device: GPUDevice;
   readonly summary: Omit<DeviceSummary, "variants">;
+  /** Least lanes of a subgroup, 0 if unknown. */
+  readonly subgroupMinSize: number;
   /** Resolves when the device is lost; `expected` is true after `destroy()`. */
   readonly lost: Promise<{ readonly expected: boolean; readonly message: string }>;
   destroy(): void;
@@ -51,6 +53,7 @@ export async function openGpu(gpu: GPU | undefined, options: OpenOptions = {}): 
       fallback: adapter.info.isFallbackAdapter ?? /swiftshader|llvmpipe/i.test(`${architecture} ${description}`),
       features: requiredFeatures,
     },
+    subgroupMinSize: adapter.info.subgroupMinSize ?? 0,
     lost: device.lost.then((info) => ({ expected: info.reason === "destroyed", message: info.message })),
     destroy: () => device.destroy(),
   };

@@ -1,0 +1,28 @@
+/** The engine's runtime in Node: Dawn through npm `webgpu`. */
+import { create, globals } from "webgpu";
+import { type Gpu, openGpu } from "../gpu/device.ts";
+import { Pipelines } from "../gpu/pipelines.ts";
+import type { Runtime } from "../model/weights.ts";
+import { shaderSource } from "../ops/shaders.ts";
+import { chooseVariants } from "../ops/variants.ts";
+
+Object.assign(globalThis, globals);
+// Once, at module scope: Dawn's instance must outlive every device.
+const instance = create([]);
+
+export interface NodeRuntime {
+  readonly gpu: Gpu;
+  readonly runtime: Runtime;
+}
+
+/** Opens the adapter that src/cli/adapter.mjs chose (its environment is set before this module loads). */
+export async function openNodeRuntime(): Promise<NodeRuntime> {
+  const gpu = await openGpu(instance);
+  return { gpu, runtime: runtimeOn(gpu) };
+}
+
+/** Pipelines and kernel variants for a device. */
+export function runtimeOn(gpu: Gpu): Runtime {
+  const variants = chooseVariants({ features: gpu.summary.features, subgroupMinSize: gpu.subgroupMinSize });
+  return { device: gpu.device, pipelines: new Pipelines(gpu.device, shaderSource), variants };
+}

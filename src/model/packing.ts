@@ -1,0 +1,155 @@
+/**
+ * Turns prompts and answers into the arrays that a plan reads. One row holds a prompt and any number of answers to it:
+ *
+ *   [image tokens][prompt without its last token][last prompt token, answer 1 without its last token][same, answer 2]…
+ *    segment 0, see each other   segment 0           segment 1                                        segment 2
+ *
+ * Every answer predicts its n tokens from its own copy of the last prompt token on, so the rows whose logits are needed
+ * are distinct, the prompt is computed once, and positions are those of the unpacked sequence.
+ */
+import type { Picture } from "../base/records.ts";
+import { IMAGE, info, NONE, PAD, PREFIX } from "../ops/mask.ts";
+import { imageTokens, type ModelConfig } from "./config.ts";
+
+export interface PackedRow {
+  readonly picture: Picture | null;
+  readonly prompt: readonly number[];
+  readonly answers: readonly (readonly number[])[];
+}
+
+/** Sizes of a plan: B rows of T tokens, M predicted tokens, S answers, pictures or none. */
+export interface PackShape {
+  readonly B: number;
+  readonly T: number;
+  readonly M: number;
+  readonly S: number;
+  readonly pictures: boolean;
+}
+
+export interface Packed {
+  readonly id: Uint32Array;
+  readonly info: Uint32Array;
+  readonly pos: Uint32Array;
+  /** (B · patches, channels · patch²), values 0…1. */
+  readonly patches: Float32Array | null;
+  /** (M): row of the token that predicts, and its inverse (B·T). */
+  readonly index: Uint32Array;
+  readonly inverse: Uint32Array;
+  readonly target: Uint32Array;
+  /** (M): answer of each predicted token; (S,2): its first and one past its last. */
+  readonly owner: Uint32Array;
+  readonly span: Uint32Array;
+  /** For the gradient of the embedding. */
+  readonly order: Uint32Array;
+  readonly start: Uint32Array;
+  readonly patchRow: Uint32Array | null;
+}
+
+/** Tokens that a row takes. */
+export function rowLength(config: ModelConfig, row: PackedRow): number {
+  return (row.picture ? imageTokens(config) : 0) + row.prompt.length - 1 + row.answers.reduce((sum, answer) => sum + answer.length, 0);
+}
+
+const up = (n: number, step: number) => Math.max(step, Math.ceil(n / step) * step);
+
+/** The smallest plan, rounded so that few plans serve many batches, that takes these rows. */
+export function shapeFor(config: ModelConfig, rows: readonly PackedRow[], minimum: { B?: number } = {}): PackShape {
+  const answers = rows.flatMap((row) => row.answers);
+  return {
+    B: Math.max(rows.length, minimum.B ?? 1),
+    T: up(Math.max(...rows.map((row) => rowLength(config, row))), 8),
+    M: up(answers.reduce((sum, answer) => sum + answer.length, 0), 64),
+    S: Math.max(answers.length, (minimum.B ?? 1) * Math.max(...rows.map((row) => row.answers.length))),
+    pictures: rows.some((row) => row.picture !== null),
+  };
+}
+
+/** Patches of one picture, (patches, channels·patch²) in the order (channel, row, column), written at `at` of `out`. */
+function writePatches(config: ModelConfig, picture: Picture, out: Float32Array, at: number): void {
+  const vision = config.vision;
+  if (!vision) throw new Error("this model takes no pictures");
+  if (picture.size !== vision.image_size) throw new Error(`the picture is ${picture.size} pixels wide, the model takes ${vision.image_size}`);
+  const { patch_size: size, num_channels: channels } = vision;
+  const side = picture.size / size;
+  for (let py = 0; py < side; py++)
+    for (let px = 0; px < side; px++)
+      for (let c = 0; c < channels; c++)
+        for (let y = 0; y < size; y++)
+          for (let x = 0; x < size; x++) {
+            const pixel = ((py * size + y) * picture.size + px * size + x) * channels + c;
+            out[at++] = (picture.rgb[pixel] as number) / 255;
+          }
+}
+
+/** Throws if a row does not fit the shape or a token lies outside the vocabulary. */
+export function pack(config: ModelConfig, rows: readonly PackedRow[], { B, T, M, S, pictures }: PackShape): Packed {
+  const count = imageTokens(config);
+  const vision = config.vision;
+  const width = vision ? vision.num_channels * vision.patch_size ** 2 : 0;
+  if (rows.length > B) throw new Error(`${rows.length} rows for a plan of ${B}`);
+  const id = new Uint32Array(B * T);
+  const words = new Uint32Array(B * T).fill(PAD);
+  const pos = new Uint32Array(B * T);
+  const patches = pictures ? new Float32Array(B * count * width) : null;
+  const patchRow = pictures ? new Uint32Array(B * count).fill(NONE) : null;
+  const index = new Uint32Array(M).fill(NONE);
+  const inverse = new Uint32Array(B * T).fill(NONE);
+  const target = new Uint32Array(M);
+  const owner = new Uint32Array(M).fill(NONE);
+  const span = new Uint32Array(S * 2);
+  let m = 0;
+  let s = 0;
+  for (const [b, row] of rows.entries()) {
+    if (row.prompt.length === 0) throw new Error("a prompt must have at least one token");
+    if (rowLength(config, row) > T) throw new Error(`a row of ${rowLength(config, row)} tokens for a plan of ${T}`);
+    let t = b * T;
+    const put = (token: number, word: number, position: number) => {
+      id[t] = token;
+      words[t] = word;
+      pos[t] = position;
+      t++;
+    };
+    const known = (token: number): number => {
+      if (!(token >= 0 && token < config.vocab_size)) throw new Error(`token ${token} is outside the vocabulary of ${config.vocab_size}`);
+      return token;
+    };
+    let position = 0;
+    if (row.picture) {
+      if (!patches || !patchRow) throw new Error("a picture for a plan without pictures");
+      writePatches(config, row.picture, patches, b * count * width);
+      for (let i = 0; i < count; i++) {
+        patchRow[b * count + i] = t;
+        put(b * count + i, info(0, IMAGE | PREFIX), position++);
+      }
+    }
+    for (const token of row.prompt.slice(0, -1)) put(known(token), info(0), position++);
+    const last = known(row.prompt[row.prompt.length - 1] as number);
+    for (const [a, answer] of row.answers.entries()) {
+      span[2 * s] = m;
+      for (const [i, token] of answer.entries()) {
+        index[m] = t;
+        inverse[t] = m;
+        target[m] = known(token);
+        owner[m] = s;
+        m++;
+        put(i === 0 ? last : (answer[i - 1] as number), info(a + 1), position + i);
+      }
+      span[2 * s + 1] = m;
+      s++;
+    }
+  }
+  if (m > M || s > S) throw new Error(`${m} predicted tokens of ${s} answers for a plan of ${M} and ${S}`);
+  for (; s < S; s++) span.fill(m, 2 * s, 2 * s + 2);
+  return { id, info: words, pos, patches, index, inverse, target, owner, span, ...sortById(config, id, words), patchRow };
+}
+
+function sortById(config: ModelConfig, id: Uint32Array, words: Uint32Array): { order: Uint32Array; start: Uint32Array } {
+  const isToken = (i: number) => ((words[i] as number) & (PAD | IMAGE)) === 0;
+  const start = new Uint32Array(config.vocab_size + 1);
+  for (let i = 0; i < id.length; i++) if (isToken(i)) start[(id[i] as number) + 1]!++;
+  for (let v = 0; v < config.vocab_size; v++) start[v + 1]! += start[v]!;
+  const order = new Uint32Array(id.length);
+  const next = start.slice();
+  for (let i = 0; i < id.length; i++) if (isToken(i)) order[next[id[i]!]!++] = i;
+  return { order, start };
+}
