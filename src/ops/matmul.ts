@@ -62,8 +62,9 @@ export function matmulTN(ctx: OpContext, a: Tensor, b: Tensor, y: Tensor, option
     g.dispatch({ shader: "matmul_any", constants: { ACC }, uniforms: [M, R, N, 1, M, N, 1, f32(scale)], bindings, workgroups: grid(M * N, 64), flops });
     return;
   }
-  const WX = Math.min(16, N / 4);
-  const shader = variants.matmul !== "plain" && WX >= 8 ? tnShader[variants.matmul] : "matmul_tn";
+  const broadcast = variants.matmul !== "plain" && N >= 32;
+  const WX = broadcast ? 16 : Math.min(16, N / 4); // 16 lanes, or the last subgroup lacks some that are broadcast from
+  const shader = broadcast ? tnShader[variants.matmul] : "matmul_tn";
   const tiles = Math.ceil(M / 16) * Math.ceil(N / 4 / WX);
   // Enough workgroups to fill a device, chunks of at least 64 rows (an even number for sg8).
   const Z = Math.max(1, Math.min(Math.floor(R / 64), Math.ceil(64 / tiles)));
