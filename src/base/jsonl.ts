@@ -8,11 +8,13 @@ export function parseJsonLine(line: string, number: number): unknown {
   try {
     return JSON.parse(line, reviveBytes);
   } catch (error) {
-    throw new SyntaxError(`line ${number} is not valid JSON: ${error instanceof Error ? error.message : String(error)}`);
+    throw new SyntaxError(
+      `line ${number} is not valid JSON: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
 }
 
 function reviveBytes(_key: string, value: unknown): unknown {
-  const text = typeof value === "object" && value !== null ? (value as Record<string, unknown>)["$bytes"] : undefined;
+  const text = typeof value === "object" && value !== null ? (value as Record<string, unknown>).$bytes : undefined;
   return typeof text === "string" ? fromBase64(text) : value;
 }

@@ -1,4 +1,4 @@
-import { signal, type ReadonlySignal } from "@preact/signals";
+import { type ReadonlySignal, signal } from "@preact/signals";
 
 /** Milliseconds between two announcements to screen readers. */
 export const announceEveryMs = 10_000;
@@ -10,7 +10,10 @@ export interface Announcer {
 }
 
 /** An announcer on the clock `now`; `later` calls back once after some milliseconds. */
-export function createAnnouncer(clock: { readonly now: () => number; readonly later: (callback: () => void, ms: number) => unknown }): Announcer {
+export function createAnnouncer(clock: {
+  readonly now: () => number;
+  readonly later: (callback: () => void, ms: number) => unknown;
+}): Announcer {
   const text = signal("");
   let saidAt = Number.NEGATIVE_INFINITY;
   let waiting: { message: string; urgent: boolean } | null = null;

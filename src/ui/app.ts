@@ -1,14 +1,22 @@
-import { batch, computed, effect, signal, type ReadonlySignal, type Signal } from "@preact/signals";
+import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { LoopEvent } from "../base/events.ts";
-import type { Capabilities, Failure, Result, RunState, RunSummary, StorageReport, WorkerClient } from "../worker/api.ts";
-import { createAnnouncer, type Announcer } from "./announce.ts";
-import { LiveSession } from "./live.ts";
-import { emptyModel, lastDecision, type LoopModel, type Stage } from "./model.ts";
-import type { OfflineState } from "./pwa.ts";
-import { fetchRecording, recordingUrl, RecordingSession, type RecordingOptions } from "./recording.ts";
-import { done, failure, type ExportedFile, type Session } from "./session.ts";
-import { readSettings, startOptions, type Settings } from "./settings.ts";
+import type {
+  Capabilities,
+  Failure,
+  Result,
+  RunState,
+  RunSummary,
+  StorageReport,
+  WorkerClient,
+} from "../worker/api.ts";
+import { type Announcer, createAnnouncer } from "./announce.ts";
 import { share } from "./format.ts";
+import { LiveSession } from "./live.ts";
+import { emptyModel, type LoopModel, lastDecision, type Stage } from "./model.ts";
+import type { OfflineState } from "./pwa.ts";
+import { fetchRecording, type RecordingOptions, RecordingSession, recordingUrl } from "./recording.ts";
+import { done, type ExportedFile, failure, type Session } from "./session.ts";
+import { readSettings, type Settings, startOptions } from "./settings.ts";
 import { t } from "./strings/index.ts";
 
 export type View = "watch" | "draw" | "runs" | "settings" | "explain";
@@ -46,12 +54,15 @@ export class App {
   /** Index of the update that WHY shows; null for the newest decision. */
   readonly updateIndex = signal<number | null>(null);
   readonly openStage = signal<Stage | null>(null);
+  /** True for a while after the page was hidden during training: browsers slow hidden tabs down. */
+  readonly wasHidden = signal(false);
   readonly client = signal<WorkerClient | null>(null);
   readonly announcer: Announcer;
   readonly canTrain = computed(() => this.capabilities.value?.kind === "ready");
   /** Reloads into a new version that waits; set by the entry, which owns the service worker. */
   applyUpdate: () => Promise<void> = async () => {};
   readonly #given: Surroundings;
+  #refreshing = false;
   #connecting: Promise<WorkerClient> | null = null;
 
   constructor(given: Surroundings) {
@@ -74,6 +85,7 @@ export class App {
       client.on("failure", (value) => {
         this.failure.value = value;
       });
+      client.on("state", () => this.#refreshSoon());
       return client;
     });
     return this.#connecting;
@@ -86,7 +98,11 @@ export class App {
         if (!this.session.value) this.failure.value = events;
         return;
       }
-      this.recording.value = new RecordingSession({ events: events.value, now: this.#given.now, later: this.#given.later });
+      this.recording.value = new RecordingSession({
+        events: events.value,
+        now: this.#given.now,
+        later: this.#given.later,
+      });
     }
     const recording = this.recording.value;
     // A run that was found meanwhile has the stage.
@@ -196,6 +212,27 @@ export class App {
     await this.report(going ? session.pause() : session.start());
   }
 
+  /** Told when the page is hidden or shown again. */
+  visibilityChanged(hidden: boolean): void {
+    const training = this.session.value?.mode === "live" && this.session.value.status.value === "playing";
+    if (!training) return;
+    this.wasHidden.value = true;
+    if (!hidden)
+      this.#given.later(() => {
+        this.wasHidden.value = false;
+      }, 10_000);
+  }
+
+  /** Storage and runs change with every commit; asking for them at most every three seconds is enough. */
+  #refreshSoon(): void {
+    if (this.#refreshing) return;
+    this.#refreshing = true;
+    this.#given.later(() => {
+      this.#refreshing = false;
+      void this.refreshStorage();
+    }, 3000);
+  }
+
   #show(session: Session): void {
     batch(() => {
       this.session.value = session;
@@ -218,11 +255,16 @@ export class App {
       this.footprint.value = await client.footprint();
       await this.refreshStorage();
     } catch (error) {
-      this.failure.value = failure("internal", t().failure.unexpected, error instanceof Error ? error.message : String(error));
+      this.failure.value = failure(
+        "internal",
+        t().failure.unexpected,
+        error instanceof Error ? error.message : String(error),
+      );
       return;
     }
     const current = await client.state();
-    const cut = current ?? runStateOf(this.runs.value?.find((run) => run.status === "running" || run.status === "paused"));
+    const cut =
+      current ?? runStateOf(this.runs.value?.find((run) => run.status === "running" || run.status === "paused"));
     if (cut && this.canTrain.value) await this.openRun(cut, cut.status === "running");
   }
 
@@ -233,7 +275,8 @@ export class App {
     if (update && update.decidedAt === model.count) {
       const { outcome, index } = update;
       if (outcome.kind === "accepted") this.announcer.say(say.accepted(index), true);
-      if (outcome.kind === "rejected") this.announcer.say(say.rejected(index, t().why.reason[outcome.reason] ?? outcome.detail), true);
+      if (outcome.kind === "rejected")
+        this.announcer.say(say.rejected(index, t().why.reason[outcome.reason] ?? outcome.detail), true);
       if (outcome.kind === "deferred") this.announcer.say(say.deferred(index), true);
       return;
     }

@@ -2,8 +2,8 @@ import type { Contour } from "../base/contour.ts";
 import type { DeviceSummary, EventType, LoopEvent } from "../base/events.ts";
 import type { HeldOut, WorldName } from "../base/records.ts";
 import type { Result } from "../worker/api.ts";
-import { failure, type SessionStatus } from "./session.ts";
 import type { App } from "./app.ts";
+import { failure, type SessionStatus } from "./session.ts";
 import { contourOf, startOptions, validRounds, validSeed } from "./settings.ts";
 import { t } from "./strings/index.ts";
 
@@ -72,7 +72,8 @@ export function createApi(app: App, ready: Promise<void>, effect: (run: () => vo
     ready,
     async start(request) {
       const live = app.live.value;
-      if (!request && live?.run.value && session() === live && live.status.value === "paused") return app.report(live.start());
+      if (!request && live?.run.value && session() === live && live.status.value === "paused")
+        return app.report(live.start());
       const options = optionsOf(app, request ?? {});
       return options.ok ? app.goLive(options.value) : options;
     },
@@ -118,7 +119,10 @@ function optionsOf(app: App, request: StartRequest): Result<ReturnType<typeof st
   const settings = app.settings.value;
   const own = contourOf(settings);
   if (typeof request.contour === "string" && request.contour !== own.name) {
-    return failure("bad-input", `There is no contour named "${request.contour}" here; the bundled one is "${own.name}".`);
+    return failure(
+      "bad-input",
+      `There is no contour named "${request.contour}" here; the bundled one is "${own.name}".`,
+    );
   }
   const contour: Contour = { ...own, ...(typeof request.contour === "object" ? request.contour : {}) };
   const rounds = request.rounds ?? contour.rounds;
@@ -129,7 +133,9 @@ function optionsOf(app: App, request: StartRequest): Result<ReturnType<typeof st
 
 function stateOf(app: App): AutodidactState {
   const session = app.session.value;
-  const newest = session ? session.timeline.at(session.mode === "live" ? session.events.value.length : session.position.value) : app.model.value;
+  const newest = session
+    ? session.timeline.at(session.mode === "live" ? session.events.value.length : session.position.value)
+    : app.model.value;
   const heldOut: Partial<Record<WorldName, HeldOut>> = {};
   for (const point of newest.heldOut) heldOut[point.world] = point.heldOut;
   return {

@@ -14,12 +14,22 @@ export function points(difference: number, digits = 1): string {
 export function number(value: number): string {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  const text = size >= 1000 ? Math.round(value).toString() : size >= 10 ? value.toFixed(1) : size >= 0.1 || size === 0 ? value.toFixed(2) : value.toPrecision(2);
+  const text =
+    size >= 1000
+      ? Math.round(value).toString()
+      : size >= 10
+        ? value.toFixed(1)
+        : size >= 0.1 || size === 0
+          ? value.toFixed(2)
+          : value.toPrecision(2);
   return text.replace("-", "−");
 }
 
 /** 1234567 → "1,234,567". */
-export const count = (value: number): string => Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, ",");
+export const count = (value: number): string =>
+  Math.round(value)
+    .toString()
+    .replace(/\B(?=(\d{3})+$)/g, ",");
 
 /** 83_886_080 → "84 MB"; decimal units, as browsers count storage. */
 export function bytes(value: number): string {

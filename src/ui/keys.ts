@@ -5,7 +5,7 @@ export function handleKey(app: App, event: KeyboardEvent): void {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   if (app.view.value !== "watch") return;
   const target = event.target instanceof Element ? event.target : null;
-  if (target?.closest("input, select, textarea, [contenteditable], [role=radiogroup], [role=grid]")) return;
+  if (target?.closest("input, select, textarea, [contenteditable]")) return;
   const onControl = target?.closest("button, a, summary") !== null && target !== null;
   const tasks = app.model.value.tasks.length;
   switch (event.key) {

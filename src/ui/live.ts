@@ -1,7 +1,7 @@
 import { computed, signal } from "@preact/signals";
 import type { LoopEvent, Progress } from "../base/events.ts";
 import type { Failure, Result, RunState, StartOptions, WorkerClient } from "../worker/api.ts";
-import { done, failure, type ExportedFile, type Session, type SessionStatus } from "./session.ts";
+import { done, type ExportedFile, failure, type Session, type SessionStatus } from "./session.ts";
 import { Timeline } from "./timeline.ts";
 
 const statusOf: Readonly<Record<RunState["status"], SessionStatus>> = {
@@ -66,7 +66,10 @@ export class LiveSession implements Session {
   }
 
   /** Shows a stored run from its first event; with `resume` the run also goes on. */
-  async open(run: RunState, options: { readonly resume: Pick<StartOptions, "powerPreference" | "gentle"> | null }): Promise<Result<null>> {
+  async open(
+    run: RunState,
+    options: { readonly resume: Pick<StartOptions, "powerPreference" | "gentle"> | null },
+  ): Promise<Result<null>> {
     this.#clear();
     this.#early = [];
     this.#show(run);
@@ -120,7 +123,9 @@ export class LiveSession implements Session {
     const run = this.run.value;
     if (!run) return failure("no-run", "There is no run to export yet.");
     const result = await this.#client.exportRun(run.run);
-    return result.ok ? { ok: true, value: { name: `autodidact-${run.run}.zip`, type: "application/zip", bytes: result.value } } : result;
+    return result.ok
+      ? { ok: true, value: { name: `autodidact-${run.run}.zip`, type: "application/zip", bytes: result.value } }
+      : result;
   }
 
   async exportAdapter(): Promise<Result<ExportedFile>> {
@@ -128,7 +133,10 @@ export class LiveSession implements Session {
     const adapter = this.model.value.incumbent;
     if (!run) return failure("no-run", "There is no run yet, so there is no adapter.");
     if (adapter === "base") {
-      return failure("no-run", "No update has been accepted up to here, so the base model stands and there is no adapter to export.");
+      return failure(
+        "no-run",
+        "No update has been accepted up to here, so the base model stands and there is no adapter to export.",
+      );
     }
     const result = await this.#client.exportAdapter({ run: run.run, adapter });
     const name = `autodidact-adapter-${adapter.slice(0, 8)}.zip`;
@@ -176,7 +184,8 @@ export class LiveSession implements Session {
   async #call(call: Promise<Result<RunState>>): Promise<Result<null>> {
     const result = await call;
     if (!result.ok) {
-      if (this.status.value === "loading") this.status.value = this.run.value ? statusOf[this.run.value.status] : "failed";
+      if (this.status.value === "loading")
+        this.status.value = this.run.value ? statusOf[this.run.value.status] : "failed";
       return this.#fail(result);
     }
     this.failure.value = null;

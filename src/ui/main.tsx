@@ -1,7 +1,7 @@
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { runLock } from "../worker/api.ts";
-import { App, views, type View } from "./app.ts";
+import { App, type View, views } from "./app.ts";
 import { createApi } from "./automation.ts";
 import { AppContext } from "./context.ts";
 import { handleKey } from "./keys.ts";
@@ -9,7 +9,10 @@ import { Page } from "./page.tsx";
 import { registerOffline } from "./pwa.ts";
 import type { ExportedFile } from "./session.ts";
 import "./styles/base.css";
-import "./styles/watch.css";
+import "./styles/overview.css";
+import "./styles/detail.css";
+import "./styles/charts.css";
+import "./styles/transport.css";
 import "./styles/panels.css";
 
 const settingsKey = "autodidact.settings";
@@ -64,13 +67,15 @@ function followHash(): void {
 followHash();
 window.addEventListener("hashchange", followHash);
 window.addEventListener("keydown", (event) => handleKey(app, event));
+document.addEventListener("visibilitychange", () => app.visibilityChanged(document.hidden));
 effect(() => {
-  document.documentElement.dataset["theme"] = app.settings.value.theme;
+  document.documentElement.dataset.theme = app.settings.value.theme;
 });
 effect(() => {
   // A call such as "go live" may change the view without the address.
   const wanted = `#${app.view.value}`;
-  if (location.hash !== wanted && !(app.view.value === "watch" && location.hash === "")) history.replaceState(null, "", wanted);
+  if (location.hash !== wanted && !(app.view.value === "watch" && location.hash === ""))
+    history.replaceState(null, "", wanted);
 });
 
 const root = document.getElementById("app") as HTMLElement;

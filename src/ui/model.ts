@@ -3,9 +3,19 @@
  * `reduce` folds one event and shares all unchanged parts with the model before it, so a model may be kept for every
  * event and time travel is a look-up (timeline.ts).
  */
-import type { DeviceSummary, EventType, LoopEvent } from "../base/events.ts";
+
 import type { Contour } from "../base/contour.ts";
-import type { FilterVerdict, GateReport, HeldOut, JudgedCandidate, JudgedTask, StepMetrics, Task, WorldName } from "../base/records.ts";
+import type { DeviceSummary, EventType, LoopEvent } from "../base/events.ts";
+import type {
+  FilterVerdict,
+  GateReport,
+  HeldOut,
+  JudgedCandidate,
+  JudgedTask,
+  StepMetrics,
+  Task,
+  WorldName,
+} from "../base/records.ts";
 
 export const stages = ["propose", "sample", "judge", "filter", "pair", "train", "gate"] as const;
 export type Stage = (typeof stages)[number];
@@ -35,7 +45,12 @@ export interface PairView {
 export interface RoundFacts {
   readonly round: number;
   readonly proposed: { readonly tasks: number; readonly source: string } | null;
-  readonly sampled: { readonly tasks: number; readonly candidates: number; readonly finished: number; readonly distinct: number } | null;
+  readonly sampled: {
+    readonly tasks: number;
+    readonly candidates: number;
+    readonly finished: number;
+    readonly distinct: number;
+  } | null;
   readonly judged: {
     readonly tasks: number;
     readonly meanScore: Readonly<Record<string, number>>;
@@ -51,8 +66,20 @@ export interface RoundFacts {
 
 export type UpdateOutcome =
   | { readonly kind: "open" }
-  | { readonly kind: "accepted"; readonly adapter: string; readonly previous: string; readonly superior: boolean; readonly gated: boolean }
-  | { readonly kind: "rejected"; readonly adapter: string; readonly restored: string; readonly reason: string; readonly detail: string }
+  | {
+      readonly kind: "accepted";
+      readonly adapter: string;
+      readonly previous: string;
+      readonly superior: boolean;
+      readonly gated: boolean;
+    }
+  | {
+      readonly kind: "rejected";
+      readonly adapter: string;
+      readonly restored: string;
+      readonly reason: string;
+      readonly detail: string;
+    }
   | { readonly kind: "deferred"; readonly adapter: string; readonly items: number; readonly detail: string };
 
 /** A candidate: several rounds of training that stand at the gate together. */
@@ -61,6 +88,7 @@ export interface Update {
   readonly index: number;
   readonly rounds: readonly number[];
   readonly pairs: number;
+  readonly pairIds: readonly string[];
   readonly pairViews: readonly PairView[];
   readonly steps: number;
   readonly lastStep: StepMetrics | null;
@@ -216,7 +244,11 @@ export function reduce(model: LoopModel, event: LoopEvent): LoopModel {
       };
     case "sampled": {
       const { tasks, candidates, finished, distinct } = event;
-      return { ...next, stage: "sample", facts: { ...model.facts, sampled: { tasks, candidates, finished, distinct } } };
+      return {
+        ...next,
+        stage: "sample",
+        facts: { ...model.facts, sampled: { tasks, candidates, finished, distinct } },
+      };
     }
     case "judged": {
       const { tasks, meanScore, agreement, preview } = event;
@@ -239,7 +271,10 @@ export function reduce(model: LoopModel, event: LoopEvent): LoopModel {
       return {
         ...next,
         stage: "pair",
-        facts: { ...model.facts, paired: { pairs: event.pairs.length, meanMargin: event.meanMargin, reference: event.reference } },
+        facts: {
+          ...model.facts,
+          paired: { pairs: event.pairs.length, meanMargin: event.meanMargin, reference: event.reference },
+        },
       };
     case "trained":
       return foldTrained(model, next, event);
@@ -263,7 +298,11 @@ export function reduce(model: LoopModel, event: LoopEvent): LoopModel {
     case "rejected": {
       const { adapter, restored, reason, detail } = event;
       const counts = { ...model.counts, rejected: model.counts.rejected + 1 };
-      return { ...settle(next, { kind: "rejected", adapter, restored, reason, detail }, event.pairs), counts, incumbent: restored };
+      return {
+        ...settle(next, { kind: "rejected", adapter, restored, reason, detail }, event.pairs),
+        counts,
+        incumbent: restored,
+      };
     }
     case "deferred": {
       const { adapter, items, detail } = event;
@@ -273,7 +312,10 @@ export function reduce(model: LoopModel, event: LoopEvent): LoopModel {
     case "evaluated":
       return {
         ...next,
-        heldOut: [...model.heldOut, { round: event.round, world: event.world, adapter: event.adapter, heldOut: event.heldOut }],
+        heldOut: [
+          ...model.heldOut,
+          { round: event.round, world: event.world, adapter: event.adapter, heldOut: event.heldOut },
+        ],
       };
     case "restored":
       return {
@@ -300,7 +342,8 @@ export function reduce(model: LoopModel, event: LoopEvent): LoopModel {
 function ratePoint(model: LoopModel, round: number, kept: number): RatePoint {
   const tasks = model.facts.judged?.tasks ?? model.facts.proposed?.tasks ?? 0;
   const agreements = Object.values(model.facts.judged?.agreement ?? {});
-  const agreement = agreements.length === 0 ? null : agreements.reduce((sum, value) => sum + value, 0) / agreements.length;
+  const agreement =
+    agreements.length === 0 ? null : agreements.reduce((sum, value) => sum + value, 0) / agreements.length;
   return { round, kept: tasks === 0 ? 0 : kept / tasks, agreement };
 }
 
@@ -312,6 +355,7 @@ function openUpdate(model: LoopModel): Update {
     index: model.updates.length + 1,
     rounds: [],
     pairs: 0,
+    pairIds: [],
     pairViews: [],
     steps: 0,
     lastStep: null,
@@ -347,10 +391,15 @@ function foldTrained(model: LoopModel, next: LoopModel, event: LoopEvent & { rea
     outcome: { kind: "open" },
     rounds,
     pairs: open.pairs + event.pairs.length,
+    pairIds: [...open.pairIds, ...event.pairs],
     pairViews: [...open.pairViews, ...pairViews(model, event.round)],
   };
   if (outcome.kind === "diverged") {
-    return { ...putUpdate(next, update), stage: "train", facts: { ...model.facts, trained: { kind: "diverged", detail: outcome.detail } } };
+    return {
+      ...putUpdate(next, update),
+      stage: "train",
+      facts: { ...model.facts, trained: { kind: "diverged", detail: outcome.detail } },
+    };
   }
   const from = (model.curves.at(-1)?.step ?? -1) + 1;
   const points = outcome.steps.map(
@@ -370,7 +419,10 @@ function foldTrained(model: LoopModel, next: LoopModel, event: LoopEvent & { rea
     ...putUpdate(next, { ...update, steps: open.steps + outcome.steps.length, lastStep: last }),
     stage: "train",
     curves: [...model.curves, ...points],
-    facts: { ...model.facts, trained: { kind: "trained", steps: outcome.steps.length, last, adapter: outcome.adapter } },
+    facts: {
+      ...model.facts,
+      trained: { kind: "trained", steps: outcome.steps.length, last, adapter: outcome.adapter },
+    },
   };
 }
 
@@ -392,13 +444,17 @@ export function pairViews(model: LoopModel, round: number): readonly PairView[] 
     if (verdict?.kind !== "kept") continue;
     const chosen = candidates[verdict.chosen];
     const rejected = candidates[verdict.rejected];
-    if (chosen && rejected) views.push({ id: `${round}:${task.id}`, task, chosen, rejected, margin: verdict.margin, round });
+    if (chosen && rejected)
+      views.push({ id: `${round}:${task.id}`, task, chosen, rejected, margin: verdict.margin, round });
   }
   return views;
 }
 
 /** First and newest held-out point of a world, null before its first evaluation. */
-export function heldOutSpan(model: LoopModel, world: WorldName): { readonly first: HeldOutPoint; readonly last: HeldOutPoint } | null {
+export function heldOutSpan(
+  model: LoopModel,
+  world: WorldName,
+): { readonly first: HeldOutPoint; readonly last: HeldOutPoint } | null {
   const points = model.heldOut.filter((point) => point.world === world);
   const first = points[0];
   const last = points.at(-1);

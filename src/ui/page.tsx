@@ -1,7 +1,7 @@
 import type { ComponentType } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { Charts } from "./charts/charts.tsx";
 import type { View } from "./app.ts";
+import { Charts } from "./charts/charts.tsx";
 import { useApp } from "./context.ts";
 import { GpuNote } from "./parts/gpu-note.tsx";
 import { Header, ModeBadge } from "./parts/header.tsx";
@@ -27,14 +27,7 @@ export function Page() {
   const view = app.view.value;
   return (
     <>
-      <a
-        class="skip"
-        href="#content"
-        onClick={(event) => {
-          event.preventDefault();
-          document.getElementById("content")?.focus();
-        }}
-      >
+      <a class="skip" href="#content">
         {t().skip}
       </a>
       <Header />

@@ -40,10 +40,15 @@ export async function readRecording(bytes: Uint8Array): Promise<readonly LoopEve
 export async function fetchRecording(url: string): Promise<Result<readonly LoopEvent[]>> {
   try {
     const response = await fetch(url);
-    if (!response.ok) return failure("network", `The recorded run could not be fetched (HTTP ${response.status}). Reload the page.`);
+    if (!response.ok)
+      return failure("network", `The recorded run could not be fetched (HTTP ${response.status}). Reload the page.`);
     return { ok: true, value: await readRecording(new Uint8Array(await response.arrayBuffer())) };
   } catch (error) {
-    return failure("network", "The recorded run could not be read. Reload the page.", error instanceof Error ? error.message : String(error));
+    return failure(
+      "network",
+      "The recorded run could not be read. Reload the page.",
+      error instanceof Error ? error.message : String(error),
+    );
   }
 }
 
@@ -141,11 +146,17 @@ export class RecordingSession implements Session {
   async exportRun(): ReturnType<Session["exportRun"]> {
     const response = await fetchRecordingBytes();
     if (!response.ok) return response;
-    return { ok: true, value: { name: "autodidact-recording.jsonl.gz", type: "application/gzip", bytes: response.value } };
+    return {
+      ok: true,
+      value: { name: "autodidact-recording.jsonl.gz", type: "application/gzip", bytes: response.value },
+    };
   }
 
   async exportAdapter(): ReturnType<Session["exportAdapter"]> {
-    return failure("no-run", "A recording holds events, not weights. Train on this GPU, then export the adapter of your own run.");
+    return failure(
+      "no-run",
+      "A recording holds events, not weights. Train on this GPU, then export the adapter of your own run.",
+    );
   }
 
   forgetFailure(): void {
@@ -157,7 +168,9 @@ export class RecordingSession implements Session {
   }
 
   #clock(): number {
-    return this.status.value === "playing" ? this.#offset + (this.#options.now() - this.#since) * this.speed.value : this.#offset;
+    return this.status.value === "playing"
+      ? this.#offset + (this.#options.now() - this.#since) * this.speed.value
+      : this.#offset;
   }
 
   #halt(status: SessionStatus): void {

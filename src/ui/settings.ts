@@ -1,4 +1,4 @@
-import { defaultContour, type Contour, type JudgeRule } from "../base/contour.ts";
+import { type Contour, defaultContour, type JudgeRule } from "../base/contour.ts";
 import type { PowerPreference, StartOptions } from "../worker/api.ts";
 
 export type Theme = "auto" | "light" | "dark";
@@ -35,20 +35,27 @@ export function readSettings(text: string | null): Settings {
   } catch {
     return defaultSettings;
   }
-  const among = <T>(value: unknown, options: readonly T[], otherwise: T): T => (options.includes(value as T) ? (value as T) : otherwise);
+  const among = <T>(value: unknown, options: readonly T[], otherwise: T): T =>
+    options.includes(value as T) ? (value as T) : otherwise;
   return {
-    rounds: validRounds(stored["rounds"]) ? stored["rounds"] : defaultSettings.rounds,
-    seed: validSeed(stored["seed"]) ? stored["seed"] : defaultSettings.seed,
-    judge: among(stored["judge"], judgeRules, defaultSettings.judge),
-    gate: among(stored["gate"], [true, false], defaultSettings.gate),
-    gentle: among(stored["gentle"], [true, false], defaultSettings.gentle),
-    powerPreference: among<PowerPreference>(stored["powerPreference"], ["high-performance", "low-power"], defaultSettings.powerPreference),
-    theme: among<Theme>(stored["theme"], ["auto", "light", "dark"], defaultSettings.theme),
+    rounds: validRounds(stored.rounds) ? stored.rounds : defaultSettings.rounds,
+    seed: validSeed(stored.seed) ? stored.seed : defaultSettings.seed,
+    judge: among(stored.judge, judgeRules, defaultSettings.judge),
+    gate: among(stored.gate, [true, false], defaultSettings.gate),
+    gentle: among(stored.gentle, [true, false], defaultSettings.gentle),
+    powerPreference: among<PowerPreference>(
+      stored.powerPreference,
+      ["high-performance", "low-power"],
+      defaultSettings.powerPreference,
+    ),
+    theme: among<Theme>(stored.theme, ["auto", "light", "dark"], defaultSettings.theme),
   };
 }
 
-export const validRounds = (value: unknown): value is number => Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 500;
-export const validSeed = (value: unknown): value is number => Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 0xffffffff;
+export const validRounds = (value: unknown): value is number =>
+  Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 500;
+export const validSeed = (value: unknown): value is number =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 0xffffffff;
 
 /** The contour that the settings describe. */
 export function contourOf(settings: Settings): Contour {

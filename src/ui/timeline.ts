@@ -1,5 +1,5 @@
 import type { LoopEvent } from "../base/events.ts";
-import { emptyModel, reduce, type Checkpoint, type LoopModel } from "./model.ts";
+import { type Checkpoint, emptyModel, type LoopModel, reduce } from "./model.ts";
 
 /** Models of all prefixes of a growing event log, each folded once: `at(n)` is the model after n events. */
 export class Timeline {
@@ -19,7 +19,8 @@ export class Timeline {
     for (const event of events) {
       const expected = this.#events.length;
       if (event.seq < expected) continue;
-      if (event.seq > expected) throw new Error(`The event log has a gap: expected event ${expected}, got ${event.seq}.`);
+      if (event.seq > expected)
+        throw new Error(`The event log has a gap: expected event ${expected}, got ${event.seq}.`);
       this.#events.push(event);
     }
   }

@@ -130,7 +130,11 @@ export interface WorkerClient {
   /** Starts a new run; resolves when weights are loaded and the first round has begun. A paused run of this tab stays stored. */
   start(options: StartOptions): Promise<Result<RunState>>;
   /** Goes on with a stored run at its last committed event. */
-  resume(options: { readonly run: string; readonly powerPreference: PowerPreference; readonly gentle: boolean }): Promise<Result<RunState>>;
+  resume(options: {
+    readonly run: string;
+    readonly powerPreference: PowerPreference;
+    readonly gentle: boolean;
+  }): Promise<Result<RunState>>;
   /** Stops after the slice in flight; nothing uncommitted is lost that resume would not make again. */
   pause(): Promise<Result<RunState>>;
   /** Runs until the next event is committed, then pauses. */

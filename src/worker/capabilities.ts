@@ -27,7 +27,10 @@ const softwareNames = /swiftshader|llvmpipe|lavapipe|software|warp|basic render/
  * Asks for the fast and the frugal adapter and lists them once each, so that a machine with two GPUs offers both.
  * `environment` is `{ gpu: navigator.gpu, secure: isSecureContext }` in the page.
  */
-export async function detectCapabilities(environment: { readonly gpu: GPU | undefined; readonly secure: boolean }): Promise<Capabilities> {
+export async function detectCapabilities(environment: {
+  readonly gpu: GPU | undefined;
+  readonly secure: boolean;
+}): Promise<Capabilities> {
   const { gpu, secure } = environment;
   if (!secure) return { kind: "unavailable", reason: "insecure-context", detail: "" };
   if (!gpu) return { kind: "unavailable", reason: "no-api", detail: "" };

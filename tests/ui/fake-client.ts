@@ -1,15 +1,33 @@
 /** A worker client without workers: it "trains" by handing out an invented log, one event a call of `tick`. */
 import type { LoopEvent } from "../../src/base/events.ts";
-import type { Answer, ClientEvents, Failure, Result, RunState, RunSummary, StartOptions, StorageReport, WorkerClient } from "../../src/worker/api.ts";
+import type {
+  Answer,
+  ClientEvents,
+  Failure,
+  Result,
+  RunState,
+  RunSummary,
+  StartOptions,
+  StorageReport,
+  WorkerClient,
+} from "../../src/worker/api.ts";
 import type { Capabilities } from "../../src/worker/capabilities.ts";
-import { encode } from "../../src/world/vocabulary.ts";
 import { parseAnswer } from "../../src/world/questions.ts";
 import { render } from "../../src/world/render.ts";
+import { encode } from "../../src/world/vocabulary.ts";
 import { syntheticEvents } from "./synthetic.ts";
 
 export const readyCapabilities: Capabilities = {
   kind: "ready",
-  adapters: [{ powerPreference: "high-performance", vendor: "intel", architecture: "gen-12lp", description: "Intel Iris Xe", fallback: false }],
+  adapters: [
+    {
+      powerPreference: "high-performance",
+      vendor: "intel",
+      architecture: "gen-12lp",
+      description: "Intel Iris Xe",
+      fallback: false,
+    },
+  ],
 };
 
 const ok = <T>(value: T): Result<T> => ({ ok: true, value });
@@ -35,14 +53,34 @@ export class FakeClient implements WorkerClient {
   async start(options: StartOptions): Promise<Result<RunState>> {
     this.calls.push(`start ${options.rounds} ${options.seed} ${options.contour.judge.rule}`);
     if (this.refusal) return this.refusal;
-    return this.#set({ run: "run-0001", status: "running", round: 0, rounds: options.rounds, seed: options.seed, seq: 0, incumbent: "base", device: null, secondsPerRound: null });
+    return this.#set({
+      run: "run-0001",
+      status: "running",
+      round: 0,
+      rounds: options.rounds,
+      seed: options.seed,
+      seq: 0,
+      incumbent: "base",
+      device: null,
+      secondsPerRound: null,
+    });
   }
 
   async resume({ run }: { run: string }): Promise<Result<RunState>> {
     this.calls.push(`resume ${run}`);
     if (this.refusal) return this.refusal;
     const summary = this.stored.find((one) => one.run === run);
-    const base: RunState = this.current ?? { run, status: "paused", round: summary?.round ?? 0, rounds: 8, seed: 0, seq: summary?.events ?? 0, incumbent: "base", device: null, secondsPerRound: 3 };
+    const base: RunState = this.current ?? {
+      run,
+      status: "paused",
+      round: summary?.round ?? 0,
+      rounds: 8,
+      seed: 0,
+      seq: summary?.events ?? 0,
+      incumbent: "base",
+      device: null,
+      secondsPerRound: 3,
+    };
     return this.#set({ ...base, status: "running" });
   }
 
@@ -114,7 +152,13 @@ export class FakeClient implements WorkerClient {
   }
 
   async ask(): Promise<Result<{ base: Answer; improved: Answer }>> {
-    return this.refusal ?? ok({ base: answerOf("red circle a 1", "base"), improved: answerOf("red circle a 1 blue square c 3", "f".repeat(64)) });
+    return (
+      this.refusal ??
+      ok({
+        base: answerOf("red circle a 1", "base"),
+        improved: answerOf("red circle a 1 blue square c 3", "f".repeat(64)),
+      })
+    );
   }
 
   async correct({ chosen, rejected }: { chosen: string; rejected: string }): Promise<Result<{ pair: string }>> {
@@ -160,7 +204,22 @@ export class FakeClient implements WorkerClient {
 }
 
 export function summaryOf(run: string, status: RunSummary["status"] = "finished", events = 0): RunSummary {
-  return { run, name: run, startedAt: Date.UTC(2026, 10, 20, 9, 30), status, round: 8, rounds: 40, seed: 11, accepted: 2, rejected: 1, heldOut: 0.47, bytes: 6_100_000, events, incumbent: "f".repeat(64), imported: false };
+  return {
+    run,
+    name: run,
+    startedAt: Date.UTC(2026, 10, 20, 9, 30),
+    status,
+    round: 8,
+    rounds: 40,
+    seed: 11,
+    accepted: 2,
+    rejected: 1,
+    heldOut: 0.47,
+    bytes: 6_100_000,
+    events,
+    incumbent: "f".repeat(64),
+    imported: false,
+  };
 }
 
 function answerOf(text: string, adapter: string): Answer {

@@ -72,30 +72,53 @@ describe("modelOf", () => {
 
 describe("reduce", () => {
   it("tells a skipped and a diverged training apart from steps", () => {
-    const skipped = modelOf(number([{ type: "trained", outcome: { kind: "skipped", reason: "too-few-pairs", detail: "7 of 16 pairs" }, pairs: [] }]));
+    const skipped = modelOf(
+      number([
+        { type: "trained", outcome: { kind: "skipped", reason: "too-few-pairs", detail: "7 of 16 pairs" }, pairs: [] },
+      ]),
+    );
     expect(skipped.facts.trained).toEqual({ kind: "skipped", detail: "7 of 16 pairs" });
     expect(skipped.updates).toEqual([]);
     const diverged = modelOf(
       number([
         { type: "trained", outcome: { kind: "trained", steps: [stepMetrics(0, 0)], adapter: "a" }, pairs: ["p"] },
         { type: "trained", outcome: { kind: "diverged", step: 3, detail: "loss is not finite" }, pairs: ["q"] },
-        { type: "rejected", adapter: "b", restored: "base", reason: "diverged", detail: "loss is not finite", pairs: 2 },
+        {
+          type: "rejected",
+          adapter: "b",
+          restored: "base",
+          reason: "diverged",
+          detail: "loss is not finite",
+          pairs: 2,
+        },
       ]),
     );
     expect(diverged.facts.trained?.kind).toBe("diverged");
-    expect(diverged.updates[0]).toMatchObject({ index: 1, pairs: 2, outcome: { kind: "rejected", reason: "diverged" } });
+    expect(diverged.updates[0]).toMatchObject({
+      index: 1,
+      pairs: 2,
+      outcome: { kind: "rejected", reason: "diverged" },
+    });
   });
 
   it("commits without a gate and says so", () => {
     const model = modelOf(number([{ type: "committed", adapter: "b", previous: "base", pairs: 3, rounds: [1] }]));
-    expect(model.updates[0]?.outcome).toEqual({ kind: "accepted", adapter: "b", previous: "base", superior: false, gated: false });
+    expect(model.updates[0]?.outcome).toEqual({
+      kind: "accepted",
+      adapter: "b",
+      previous: "base",
+      superior: false,
+      gated: false,
+    });
     expect(model.incumbent).toBe("b");
   });
 
   it("shows an error until the loop goes on", () => {
     const broken = modelOf(number([{ type: "error", code: "quota", message: "Storage is full." }]));
     expect(broken.error?.code).toBe("quota");
-    expect(reduce(broken, { type: "restored", adapter: "base", reason: "reload", seq: 1, at: 0, round: 1 }).error).toBeNull();
+    expect(
+      reduce(broken, { type: "restored", adapter: "base", reason: "reload", seq: 1, at: 0, round: 1 }).error,
+    ).toBeNull();
   });
 
   it("never changes the model it was given", () => {
@@ -103,7 +126,9 @@ describe("reduce", () => {
       for (const value of Object.values(model)) if (value && typeof value === "object") Object.freeze(value);
       return Object.freeze(model);
     };
-    expect(() => events.reduce((model, event) => frozen(reduce(model, event)), frozen({ ...emptyModel }))).not.toThrow();
+    expect(() =>
+      events.reduce((model, event) => frozen(reduce(model, event)), frozen({ ...emptyModel })),
+    ).not.toThrow();
   });
 });
 
@@ -112,7 +137,8 @@ describe("Timeline", () => {
     const timeline = new Timeline();
     timeline.append(events);
     timeline.at(events.length);
-    for (const count of [0, 1, 17, 60, events.length]) expect(timeline.at(count)).toEqual(modelOf(events.slice(0, count)));
+    for (const count of [0, 1, 17, 60, events.length])
+      expect(timeline.at(count)).toEqual(modelOf(events.slice(0, count)));
   });
 
   it("skips known events and refuses a gap", () => {
@@ -128,7 +154,14 @@ describe("Timeline", () => {
     timeline.append(events);
     const rejectedAt = events.findIndex((event) => event.type === "rejected") + 1;
     expect(timeline.checkpoints().map((checkpoint) => checkpoint.kind)).toEqual([
-      "start", "accepted", "accepted", "rejected", "accepted", "deferred", "accepted", "finished",
+      "start",
+      "accepted",
+      "accepted",
+      "rejected",
+      "accepted",
+      "deferred",
+      "accepted",
+      "finished",
     ]);
     expect(timeline.neighbour(rejectedAt - 1, 1)).toBe(rejectedAt);
     expect(timeline.neighbour(rejectedAt, 1)).toBeGreaterThan(rejectedAt);

@@ -2,7 +2,7 @@ import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { canonicalJson } from "../../src/base/canonical.ts";
 import { introLength, introMs, schedule } from "../../src/ui/pacing.ts";
-import { readRecording, RecordingSession } from "../../src/ui/recording.ts";
+import { RecordingSession, readRecording } from "../../src/ui/recording.ts";
 import { syntheticEvents } from "./synthetic.ts";
 
 const events = syntheticEvents({ rounds: 24, seed: 3, preview: 2 });
@@ -10,7 +10,11 @@ const jsonl = events.map((event) => canonicalJson(event)).join("\n");
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 /** A clock that moves by hand. */
-function fakeClock(): { now: () => number; later: (callback: () => void, ms: number) => () => void; advance: (ms: number) => void } {
+function fakeClock(): {
+  now: () => number;
+  later: (callback: () => void, ms: number) => () => void;
+  advance: (ms: number) => void;
+} {
   let now = 0;
   let timers: { at: number; callback: () => void }[] = [];
   return {

@@ -17,8 +17,8 @@ import type {
   Task,
 } from "../../src/base/records.ts";
 import { type Rng, rngFor } from "../../src/base/rng.ts";
-import { photograph, render } from "../../src/world/render.ts";
 import { answerTokens, promptOf } from "../../src/world/questions.ts";
+import { photograph, render } from "../../src/world/render.ts";
 import { randomScene, type Scene } from "../../src/world/scene.ts";
 import { decode } from "../../src/world/vocabulary.ts";
 
@@ -41,7 +41,9 @@ export function score(correct: number, n: number): Score {
 export function heldOut(greedy: number, n = 500): HeldOut {
   const exact = score(Math.round(greedy * n), n);
   const sampled = score(Math.round(greedy * 0.86 * n), n);
-  const perKind = Object.fromEntries([1, 2, 3, 4, 5, 6].map((size) => [`describe/${size}`, score(Math.round((greedy * n) / 6), Math.round(n / 6))]));
+  const perKind = Object.fromEntries(
+    [1, 2, 3, 4, 5, 6].map((size) => [`describe/${size}`, score(Math.round((greedy * n) / 6), Math.round(n / 6))]),
+  );
   return { greedy: exact, sampled, n, ci: exact.ci, perKind };
 }
 
@@ -81,7 +83,12 @@ function candidate(scene: Scene, rng: Rng, strength: number): JudgedCandidate {
     finished: !broken,
     scores: broken
       ? { pixels: -1, "onnx-image": -1, "onnx-text": -1, self: -1 }
-      : { pixels: Math.min(0.999, 0.8 + 0.2 * quality), "onnx-image": 0.3 + 0.6 * quality, "onnx-text": 0.2 + 0.6 * quality, self: -6 * strength - 1 },
+      : {
+          pixels: Math.min(0.999, 0.8 + 0.2 * quality),
+          "onnx-image": 0.3 + 0.6 * quality,
+          "onnx-text": 0.2 + 0.6 * quality,
+          self: -6 * strength - 1,
+        },
     redrawn: broken ? null : render(said),
   };
 }
@@ -96,7 +103,9 @@ function judgedTask(rng: Rng, round: number, skill: number): JudgedTask {
     source: "camera:B",
     round,
   };
-  const candidates = Array.from({ length: 12 }, () => candidate(scene, rng, Math.min(1, (1 - skill) * 1.6 * rng.next())));
+  const candidates = Array.from({ length: 12 }, () =>
+    candidate(scene, rng, Math.min(1, (1 - skill) * 1.6 * rng.next())),
+  );
   return { task, candidates };
 }
 
@@ -105,7 +114,8 @@ function verdictOf({ candidates }: JudgedTask): FilterVerdict {
   const chosen = scores.indexOf(Math.max(...scores));
   const rejected = scores.indexOf(Math.min(...scores));
   const margin = (scores[chosen] as number) - (scores[rejected] as number);
-  if (margin < 0.02) return { kind: "dropped", reason: "margin", detail: `best and worst differ by ${margin.toFixed(3)}` };
+  if (margin < 0.02)
+    return { kind: "dropped", reason: "margin", detail: `best and worst differ by ${margin.toFixed(3)}` };
   return { kind: "kept", chosen, rejected, margin };
 }
 
@@ -144,7 +154,14 @@ export function syntheticEvents({ rounds, seed, preview }: SyntheticOptions): Lo
     run: "run-0001",
     contour,
     seed,
-    device: { vendor: "intel", architecture: "gen-12lp", description: "Iris Xe", fallback: false, features: [], variants: {} },
+    device: {
+      vendor: "intel",
+      architecture: "gen-12lp",
+      description: "Iris Xe",
+      fallback: false,
+      features: [],
+      variants: {},
+    },
     base,
     versions: { autodidact: "0.1.0" },
   });
@@ -155,7 +172,12 @@ export function syntheticEvents({ rounds, seed, preview }: SyntheticOptions): Lo
     const kept = 48 + rng.int(10);
     const pairs = Array.from({ length: kept }, () => hash(rng));
     const keyHash = hash(rng);
-    push(round, { type: "proposed", tasks: Array.from({ length: 64 }, () => hash(rng)), source: "camera:B", preview: tasks.map(({ task }) => task) });
+    push(round, {
+      type: "proposed",
+      tasks: Array.from({ length: 64 }, () => hash(rng)),
+      source: "camera:B",
+      preview: tasks.map(({ task }) => task),
+    });
     push(round, { type: "sampled", tasks: 64, candidates: 768, finished: 760, distinct: 300 - round });
     push(round, {
       type: "judged",
@@ -172,7 +194,9 @@ export function syntheticEvents({ rounds, seed, preview }: SyntheticOptions): Lo
     });
     push(round, { type: "paired", pairs, meanMargin: 0.09, reference: incumbent });
     if (round % 4 === 1) push(round, { type: "sealed", keyHash });
-    const steps = Array.from({ length: 4 }, (_, step) => stepMetrics(step, Math.min(1, (((round - 1) % 4) * 4 + step) / 16)));
+    const steps = Array.from({ length: 4 }, (_, step) =>
+      stepMetrics(step, Math.min(1, (((round - 1) % 4) * 4 + step) / 16)),
+    );
     push(round, { type: "trained", outcome: { kind: "trained", steps, adapter: hash(rng) }, pairs });
     if (round % 4 !== 0) continue;
     const update = round / 4;
@@ -189,16 +213,42 @@ export function syntheticEvents({ rounds, seed, preview }: SyntheticOptions): Lo
       outcome === "accepted"
         ? { kind: "accepted", adapter, superior: gain > 0.05, detail: "All three tests refuted a loss of 3 points." }
         : outcome === "rejected"
-          ? { kind: "rejected", reason: "forgot-base-world", detail: "World A fell by 6.2 points against the base (450 items)." }
+          ? {
+              kind: "rejected",
+              reason: "forgot-base-world",
+              detail: "World A fell by 6.2 points against the base (450 items).",
+            }
           : { kind: "deferred", items: 2000, detail: "Undecided after 2000 items." };
-    const report: GateReport = { decision, tests, items: 1050, candidate: adapter, incumbent, keyHash, key: hash(rng), alpha: 0.05 };
+    const report: GateReport = {
+      decision,
+      tests,
+      items: 1050,
+      candidate: adapter,
+      incumbent,
+      keyHash,
+      key: hash(rng),
+      alpha: 0.05,
+    };
     push(round, { type: "gated", report });
     if (decision.kind === "accepted") {
-      push(round, { type: "committed", adapter, previous: incumbent, pairs: kept * 4, rounds: [round - 3, round - 2, round - 1, round] });
+      push(round, {
+        type: "committed",
+        adapter,
+        previous: incumbent,
+        pairs: kept * 4,
+        rounds: [round - 3, round - 2, round - 1, round],
+      });
       incumbent = adapter;
       skill += gain;
     } else if (decision.kind === "rejected") {
-      push(round, { type: "rejected", adapter, restored: incumbent, reason: decision.reason, detail: decision.detail, pairs: kept * 4 });
+      push(round, {
+        type: "rejected",
+        adapter,
+        restored: incumbent,
+        reason: decision.reason,
+        detail: decision.detail,
+        pairs: kept * 4,
+      });
     } else {
       push(round, { type: "deferred", adapter, items: decision.items, detail: decision.detail });
     }

@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { useApp } from "../context.ts";
 import { share } from "../format.ts";
 import { t } from "../strings/index.ts";
-import { chartsOf, type ChartData } from "./data.ts";
+import { type ChartData, chartsOf } from "./data.ts";
 import type { Plot } from "./plot.ts";
 
 /** Charts are drawn at most four times a second. */
@@ -125,7 +125,8 @@ function ChartTable({ chart }: { readonly chart: ChartData }) {
   const rows = chart.x.slice(from);
   const label = s[chart.id];
   return (
-    <div class="table-scroll" tabIndex={0} role="region" aria-label={label}>
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable with the keyboard
+    <section class="table-scroll" aria-label={label} tabIndex={0}>
       <table class="numbers">
         <thead>
           <tr>
@@ -157,6 +158,6 @@ function ChartTable({ chart }: { readonly chart: ChartData }) {
         </tbody>
       </table>
       {from > 0 && <p class="quiet">{s.tableNote(rows.length, chart.x.length)}</p>}
-    </div>
+    </section>
   );
 }

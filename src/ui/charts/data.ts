@@ -23,8 +23,22 @@ export function chartsOf(model: LoopModel): readonly ChartData[] {
   const steps = model.curves.map((point) => point.step);
   return [
     heldOutChart(model.heldOut),
-    { id: "margin", axis: "step", x: steps, series: [{ key: "margin", values: model.curves.map((point) => point.margin) }], range: null, mark: 0 },
-    { id: "loss", axis: "step", x: steps, series: [{ key: "loss", values: model.curves.map((point) => point.loss) }], range: null, mark: Math.LN2 },
+    {
+      id: "margin",
+      axis: "step",
+      x: steps,
+      series: [{ key: "margin", values: model.curves.map((point) => point.margin) }],
+      range: null,
+      mark: 0,
+    },
+    {
+      id: "loss",
+      axis: "step",
+      x: steps,
+      series: [{ key: "loss", values: model.curves.map((point) => point.loss) }],
+      range: null,
+      mark: Math.LN2,
+    },
     {
       id: "rates",
       axis: "round",
@@ -42,7 +56,8 @@ export function chartsOf(model: LoopModel): readonly ChartData[] {
 function heldOutChart(points: readonly HeldOutPoint[]): ChartData {
   const x = [...new Set(points.map((point) => point.round))].sort((a, b) => a - b);
   // The last evaluation of a round counts: after a rollback it is that of the restored adapter.
-  const at = (world: "A" | "B", round: number): HeldOutPoint | undefined => points.findLast((point) => point.world === world && point.round === round);
+  const at = (world: "A" | "B", round: number): HeldOutPoint | undefined =>
+    points.findLast((point) => point.world === world && point.round === round);
   const series = (key: Series["key"], world: "A" | "B", kind: "greedy" | "sampled"): Series => ({
     key,
     values: x.map((round) => at(world, round)?.heldOut[kind].value ?? null),
@@ -52,7 +67,12 @@ function heldOutChart(points: readonly HeldOutPoint[]): ChartData {
     id: "heldOut",
     axis: "round",
     x,
-    series: [series("bGreedy", "B", "greedy"), series("bSampled", "B", "sampled"), series("aGreedy", "A", "greedy"), series("aSampled", "A", "sampled")],
+    series: [
+      series("bGreedy", "B", "greedy"),
+      series("bSampled", "B", "sampled"),
+      series("aGreedy", "A", "greedy"),
+      series("aSampled", "A", "sampled"),
+    ],
     range: [0, 1],
     mark: null,
   };

@@ -3,7 +3,9 @@ import "uplot/dist/uPlot.min.css";
 import type { ChartData, Series } from "./data.ts";
 
 /** Colour variable and dash of each series: no line is told apart by colour alone. */
-const looks: Readonly<Record<Series["key"], { readonly variable: string; readonly dash?: number[]; readonly width: number }>> = {
+const looks: Readonly<
+  Record<Series["key"], { readonly variable: string; readonly dash?: number[]; readonly width: number }>
+> = {
   bGreedy: { variable: "--series-b", width: 2 },
   bSampled: { variable: "--series-b", dash: [5, 4], width: 1.25 },
   aGreedy: { variable: "--series-a", dash: [10, 3, 2, 3], width: 2 },
@@ -24,7 +26,12 @@ export function createPlot(host: HTMLElement, data: ChartData, height: number): 
   const style = getComputedStyle(host);
   const colour = (variable: string): string => style.getPropertyValue(variable).trim();
   const { columns, bands } = columnsOf(data);
-  const axis = { stroke: colour("--ink-2"), font: `11px ${style.fontFamily}`, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+  const axis = {
+    stroke: colour("--ink-2"),
+    font: `11px ${style.fontFamily}`,
+    grid: { stroke: colour("--line"), width: 1 },
+    ticks: { show: false },
+  };
   const chart = new UPlot(
     {
       width: Math.max(80, host.clientWidth),
@@ -34,14 +41,20 @@ export function createPlot(host: HTMLElement, data: ChartData, height: number): 
       padding: [8, 8, 0, 0],
       scales: { x: { time: false }, y: data.range ? { range: [data.range[0], data.range[1]] } : {} },
       axes: [
-        { ...axis, size: 24, space: 40 },
+        { ...axis, size: 24, space: 40, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] },
         { ...axis, size: 38, space: 28 },
       ],
       series: [
         {},
         ...data.series.map((one) => {
           const look = looks[one.key];
-          return { stroke: colour(look.variable), width: look.width, spanGaps: true, points: { show: false }, ...(look.dash ? { dash: look.dash } : {}) };
+          return {
+            stroke: colour(look.variable),
+            width: look.width,
+            spanGaps: true,
+            points: { show: false },
+            ...(look.dash ? { dash: look.dash } : {}),
+          };
         }),
         ...bands.flatMap(() => [invisible, invisible]),
       ],
@@ -70,8 +83,14 @@ const invisible = { stroke: "transparent", width: 0, spanGaps: true, points: { s
 /** x, the series, then upper and lower end of each band. */
 function columnsOf(data: ChartData): { readonly columns: UPlot.AlignedData; readonly bands: readonly Series["key"][] } {
   const banded = data.series.filter((one) => one.band);
-  const ends = banded.flatMap((one) => [one.band?.map((end) => end?.[1] ?? null) ?? [], one.band?.map((end) => end?.[0] ?? null) ?? []]);
-  return { columns: [[...data.x], ...data.series.map((one) => [...one.values]), ...ends], bands: banded.map((one) => one.key) };
+  const ends = banded.flatMap((one) => [
+    one.band?.map((end) => end?.[1] ?? null) ?? [],
+    one.band?.map((end) => end?.[0] ?? null) ?? [],
+  ]);
+  return {
+    columns: [[...data.x], ...data.series.map((one) => [...one.values]), ...ends],
+    bands: banded.map((one) => one.key),
+  };
 }
 
 function translucent(hex: string): string {

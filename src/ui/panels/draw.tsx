@@ -1,13 +1,25 @@
 import { useRef, useState } from "preact/hooks";
 import type { Answer } from "../../worker/api.ts";
 import type { Question } from "../../world/questions.ts";
-import { OBJECTS, type Look } from "../../world/scene.ts";
+import { type Look, OBJECTS } from "../../world/scene.ts";
 import { COLOURS, COLUMNS, SHAPES } from "../../world/vocabulary.ts";
 import { useApp } from "../context.ts";
 import { PictureView } from "../parts/picture.tsx";
+import { Said, Shape } from "../parts/said.tsx";
 import { failure } from "../session.ts";
 import { t } from "../strings/index.ts";
-import { allLooks, columnOf, lookName, noCells, pictureOf, rowOf, sceneOf, surprise, wordsOf, type Cells } from "./drawing.ts";
+import {
+  allLooks,
+  type Cells,
+  columnOf,
+  lookName,
+  noCells,
+  pictureOf,
+  rowOf,
+  sceneOf,
+  surprise,
+  wordsOf,
+} from "./drawing.ts";
 
 interface Asked {
   readonly picture: ReturnType<typeof pictureOf>;
@@ -51,7 +63,13 @@ export default function Draw() {
       <div class="draw-body">
         <div class="easel">
           <div class="canvas-grid">
-            <PictureView picture={picture} label={s.pictureLabel(words.truth && question.kind === "describe" ? words.truth : scene.map(lookName).join(", "))} size="l" />
+            <PictureView
+              picture={picture}
+              label={s.pictureLabel(
+                words.truth && question.kind === "describe" ? words.truth : scene.map(lookName).join(", "),
+              )}
+              size="l"
+            />
             <Grid cells={cells} onPlace={(cell) => draw(cells.map((look, index) => (index === cell ? brush : look)))} />
           </div>
           <div class="easel-actions">
@@ -97,7 +115,12 @@ export default function Draw() {
             }}
           />
           <div class="draw-ask">
-            <button type="button" class="button primary" disabled={asking || scene.length === 0 || !app.canTrain.value} onClick={() => void ask()}>
+            <button
+              type="button"
+              class="button primary"
+              disabled={asking || scene.length === 0 || !app.canTrain.value}
+              onClick={() => void ask()}
+            >
               {asking ? s.asking : s.ask}
             </button>
             {scene.length === 0 && <p class="quiet">{s.emptyScene}</p>}
@@ -119,8 +142,14 @@ function Palette({ brush, onPick }: { readonly brush: Look | null; readonly onPi
       <div class="palette">
         {allLooks.map((look) => (
           <label key={lookName(look)} class="swatch" title={lookName(look)}>
-            <input type="radio" name="brush" checked={brush === look} onChange={() => onPick(look)} aria-label={lookName(look)} />
-            <Shape look={look} />
+            <input
+              type="radio"
+              name="brush"
+              checked={brush === look}
+              onChange={() => onPick(look)}
+              aria-label={lookName(look)}
+            />
+            <Shape colour={COLOURS[look.colour] as string} shape={SHAPES[look.shape] as string} />
           </label>
         ))}
         <label class="swatch swatch-erase">
@@ -132,24 +161,18 @@ function Palette({ brush, onPick }: { readonly brush: Look | null; readonly onPi
   );
 }
 
-function Shape({ look }: { readonly look: Look }) {
-  const shape = SHAPES[look.shape];
-  return (
-    <svg viewBox="0 0 16 16" width="22" height="22" aria-hidden="true" class={`look look-${COLOURS[look.colour]}`}>
-      {shape === "circle" && <circle cx="8" cy="8" r="5.8" />}
-      {shape === "square" && <rect x="2" y="2" width="12" height="12" />}
-      {shape === "triangle" && <path d="M8 2l6 12H2z" />}
-    </svg>
-  );
-}
-
 /** Transparent buttons over the picture; one of them is in the tab order, arrow keys move. */
 function Grid({ cells, onPlace }: { readonly cells: Cells; readonly onPlace: (cell: number) => void }) {
   const s = t().draw;
   const [current, setCurrent] = useState(0);
-  const host = useRef<HTMLDivElement>(null);
+  const host = useRef<HTMLFieldSetElement>(null);
   const move = (event: KeyboardEvent): void => {
-    const steps: Record<string, readonly [number, number]> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const steps: Record<string, readonly [number, number]> = {
+      ArrowLeft: [-1, 0],
+      ArrowRight: [1, 0],
+      ArrowUp: [0, -1],
+      ArrowDown: [0, 1],
+    };
     const step = steps[event.key];
     if (!step) return;
     event.preventDefault();
@@ -161,33 +184,30 @@ function Grid({ cells, onPlace }: { readonly cells: Cells; readonly onPlace: (ce
     setCurrent(next);
     host.current?.querySelectorAll<HTMLButtonElement>("button")[next]?.focus();
   };
-  const size = COLUMNS.length;
-  const rows = Array.from({ length: cells.length / size }, (_, row) => row);
   return (
-    <div class="cells" role="grid" aria-label={s.grid} ref={host} onKeyDown={move}>
-      {rows.map((row) => (
-        <div key={row} role="row" class="cells-row">
-          {cells.slice(row * size, (row + 1) * size).map((look, column) => {
-            const cell = row * size + column;
-            return (
-              <div key={cell} role="gridcell">
-                <button
-                  type="button"
-                  tabIndex={cell === current ? 0 : -1}
-                  aria-label={s.cell(columnOf(cell), rowOf(cell), look ? lookName(look) : s.emptyCell)}
-                  onFocus={() => setCurrent(cell)}
-                  onClick={() => onPlace(cell)}
-                />
-              </div>
-            );
-          })}
-        </div>
+    <fieldset class="cells" aria-label={s.grid} ref={host}>
+      {cells.map((look, cell) => (
+        <button
+          key={cell}
+          type="button"
+          tabIndex={cell === current ? 0 : -1}
+          aria-label={s.cell(columnOf(cell), rowOf(cell), look ? lookName(look) : s.emptyCell)}
+          onFocus={() => setCurrent(cell)}
+          onKeyDown={move}
+          onClick={() => onPlace(cell)}
+        />
       ))}
-    </div>
+    </fieldset>
   );
 }
 
-function QuestionForm({ question, onChange }: { readonly question: Question; readonly onChange: (question: Question) => void }) {
+function QuestionForm({
+  question,
+  onChange,
+}: {
+  readonly question: Question;
+  readonly onChange: (question: Question) => void;
+}) {
   const s = t().draw;
   const filter = question.kind === "count" || question.kind === "exists" ? question.filter : null;
   const setKind = (kind: string): void => {
@@ -198,7 +218,10 @@ function QuestionForm({ question, onChange }: { readonly question: Question; rea
     if (!filter || (question.kind !== "count" && question.kind !== "exists")) return;
     const next = { ...filter, [field]: value === "" ? null : Number(value) };
     // A question needs a colour or a shape.
-    onChange({ kind: question.kind, filter: next.colour === null && next.shape === null ? { colour: 0, shape: null } : next });
+    onChange({
+      kind: question.kind,
+      filter: next.colour === null && next.shape === null ? { colour: 0, shape: null } : next,
+    });
   };
   return (
     <fieldset class="question">
@@ -210,7 +233,11 @@ function QuestionForm({ question, onChange }: { readonly question: Question; rea
       </select>
       {filter && (
         <>
-          <select aria-label={s.of} value={String(filter.colour ?? "")} onChange={(event) => choose("colour", event.currentTarget.value)}>
+          <select
+            aria-label={s.of}
+            value={String(filter.colour ?? "")}
+            onChange={(event) => choose("colour", event.currentTarget.value)}
+          >
             <option value="">{s.any}</option>
             {COLOURS.map((colour, index) => (
               <option key={colour} value={String(index)}>
@@ -218,7 +245,11 @@ function QuestionForm({ question, onChange }: { readonly question: Question; rea
               </option>
             ))}
           </select>
-          <select aria-label={s.of} value={String(filter.shape ?? "")} onChange={(event) => choose("shape", event.currentTarget.value)}>
+          <select
+            aria-label={s.of}
+            value={String(filter.shape ?? "")}
+            onChange={(event) => choose("shape", event.currentTarget.value)}
+          >
             <option value="">{s.any}</option>
             {SHAPES.map((shape, index) => (
               <option key={shape} value={String(index)}>
@@ -251,7 +282,9 @@ function Answers({ asked }: { readonly asked: Asked }) {
     if (!wrong) return;
     setStoring(true);
     const client = await app.connect();
-    const call = hasRun ? client.correct({ picture, question: asked.question, chosen: truth, rejected: wrong.text }) : Promise.resolve(failure("no-run", s.needsRun));
+    const call = hasRun
+      ? client.correct({ picture, question: asked.question, chosen: truth, rejected: wrong.text })
+      : Promise.resolve(failure("no-run", s.needsRun));
     const result = await app.report(call);
     setStoring(false);
     if (result.ok) setTaught(result.value.pair);
@@ -262,15 +295,24 @@ function Answers({ asked }: { readonly asked: Asked }) {
       <div class="answer-card">
         <h2 class="eyebrow">{s.truth}</h2>
         <PictureView picture={picture} label="" size="l" />
-        <p class="said">{truth}</p>
+        <Said text={truth} />
       </div>
-      {([["base", base], ["improved", improved]] as const).map(([name, answer]) => (
+      {(
+        [
+          ["base", base],
+          ["improved", improved],
+        ] as const
+      ).map(([name, answer]) => (
         <div key={name} class={`answer-card ${isRight(answer, truth) ? "is-right" : "is-wrong"}`}>
           <h2 class="eyebrow">
             {s[name]} {s.says}
           </h2>
-          <PictureView picture={answer.redrawn} label={answer.redrawn ? t().now.redrawnLabel(answer.text) : t().now.unparsable} size="l" />
-          <p class="said">{answer.text || t().now.empty}</p>
+          <PictureView
+            picture={answer.redrawn}
+            label={answer.redrawn ? t().now.redrawnLabel(answer.text) : t().now.unparsable}
+            size="l"
+          />
+          <Said text={answer.text} />
           <p class="grade">{isRight(answer, truth) ? `✓ ${s.right}` : `✗ ${s.wrong}`}</p>
         </div>
       ))}

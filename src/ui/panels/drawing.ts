@@ -2,7 +2,7 @@ import type { Picture } from "../../base/records.ts";
 import { rngFor } from "../../base/rng.ts";
 import { answerFrom, answerTokens, promptOf, type Question } from "../../world/questions.ts";
 import { photograph } from "../../world/render.ts";
-import { randomCount, randomScene, OBJECTS, toScene, type Look, type Scene } from "../../world/scene.ts";
+import { type Look, OBJECTS, randomCount, randomScene, type Scene, toScene } from "../../world/scene.ts";
 import { COLOURS, COLUMNS, decode, ROWS, SHAPES } from "../../world/vocabulary.ts";
 
 /** Looks on the 4 × 4 grid, in reading order; null is an empty cell. */
@@ -19,7 +19,9 @@ export const rowOf = (cell: number): string => ROWS[Math.floor(cell / COLUMNS.le
 
 /** The drawing as a scene. */
 export function sceneOf(cells: Cells): Scene {
-  const objects = cells.flatMap((look, cell) => (look ? [{ ...look, column: cell % COLUMNS.length, row: Math.floor(cell / COLUMNS.length) }] : []));
+  const objects = cells.flatMap((look, cell) =>
+    look ? [{ ...look, column: cell % COLUMNS.length, row: Math.floor(cell / COLUMNS.length) }] : [],
+  );
   return toScene(objects) ?? [];
 }
 

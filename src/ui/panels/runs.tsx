@@ -17,7 +17,13 @@ export default function Runs() {
     <section class="panel runs" aria-labelledby="runs-title">
       <h1 id="runs-title">{s.title}</h1>
       <StorageLine />
-      {runs === null ? <p class="quiet">{s.needsClient}</p> : runs.length === 0 ? <p class="quiet">{s.none}</p> : <RunTable runs={runs} />}
+      {runs === null ? (
+        <p class="quiet">{s.needsClient}</p>
+      ) : runs.length === 0 ? (
+        <p class="quiet">{s.none}</p>
+      ) : (
+        <RunTable runs={runs} />
+      )}
       <div class="runs-actions">
         <ImportButton />
         <Current />
@@ -98,20 +104,31 @@ function RunRow({ run }: { readonly run: RunSummary }) {
   const exportZip = async (): Promise<void> => {
     const client = await app.connect();
     const name = `autodidact-${run.run}.zip`;
-    await app.save(client.exportRun(run.run).then((result) => (result.ok ? { ok: true as const, value: { name, type: "application/zip", bytes: result.value } } : result)));
+    await app.save(
+      client
+        .exportRun(run.run)
+        .then((result) =>
+          result.ok ? { ok: true as const, value: { name, type: "application/zip", bytes: result.value } } : result,
+        ),
+    );
   };
   const exportAdapter = async (): Promise<void> => {
     const client = await app.connect();
     const name = `autodidact-adapter-${run.incumbent.slice(0, 8)}.zip`;
     const call = client.exportAdapter({ run: run.run, adapter: run.incumbent });
-    await app.save(call.then((result) => (result.ok ? { ok: true as const, value: { name, type: "application/zip", bytes: result.value } } : result)));
+    await app.save(
+      call.then((result) =>
+        result.ok ? { ok: true as const, value: { name, type: "application/zip", bytes: result.value } } : result,
+      ),
+    );
   };
 
   const c = s.columns;
   return (
     <tr>
       <th scope="row" data-label={c.started}>
-        {minute(run.startedAt)} <span class="quiet">{s.seed(run.seed)}</span> {run.imported && <span class="quiet">· {s.importedBadge}</span>}
+        {minute(run.startedAt)} <span class="quiet">{s.seed(run.seed)}</span>{" "}
+        {run.imported && <span class="quiet">· {s.importedBadge}</span>}
       </th>
       <td data-label={c.round}>
         {run.round} / {run.rounds}
@@ -129,7 +146,12 @@ function RunRow({ run }: { readonly run: RunSummary }) {
           </button>
         )}
         {state && resumable && (!current || !training) && (
-          <button type="button" class="link" disabled={training || !app.canTrain.value} onClick={() => void app.openRun(state, true)}>
+          <button
+            type="button"
+            class="link"
+            disabled={training || !app.canTrain.value}
+            onClick={() => void app.openRun(state, true)}
+          >
             {s.resume}
           </button>
         )}
@@ -178,7 +200,15 @@ function ImportButton() {
       <button type="button" class="button" disabled={busy} onClick={() => input.current?.click()}>
         {busy ? s.importing : s.importRun}
       </button>
-      <input ref={input} type="file" class="visually-hidden" accept=".zip,application/zip" tabIndex={-1} aria-label={s.importRun} onChange={(event) => void load(event.currentTarget.files?.[0])} />
+      <input
+        ref={input}
+        type="file"
+        class="visually-hidden"
+        accept=".zip,application/zip"
+        tabIndex={-1}
+        aria-label={s.importRun}
+        onChange={(event) => void load(event.currentTarget.files?.[0])}
+      />
     </>
   );
 }
@@ -195,7 +225,12 @@ function Current() {
         {session.mode === "recording" ? s.exportRecording : s.exportRun}
       </button>
       {session.mode === "live" && (
-        <button type="button" class="button" disabled={app.model.value.incumbent === "base"} onClick={() => void app.save(session.exportAdapter())}>
+        <button
+          type="button"
+          class="button"
+          disabled={app.model.value.incumbent === "base"}
+          onClick={() => void app.save(session.exportAdapter())}
+        >
           {s.exportAdapter}
         </button>
       )}

@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import type { JudgeRule } from "../../base/contour.ts";
 import { useApp } from "../context.ts";
-import { judgeRules, validRounds, validSeed, type Theme } from "../settings.ts";
+import { judgeRules, type Theme, validRounds, validSeed } from "../settings.ts";
 import { t } from "../strings/index.ts";
 
 /** What the next run is made of; kept on this machine. */
@@ -41,7 +41,8 @@ export default function SettingsPanel() {
             aria-describedby="rounds-hint"
             onInput={(event) => {
               setRounds(event.currentTarget.value);
-              if (validRounds(event.currentTarget.valueAsNumber)) app.change({ rounds: event.currentTarget.valueAsNumber });
+              if (validRounds(event.currentTarget.valueAsNumber))
+                app.change({ rounds: event.currentTarget.valueAsNumber });
             }}
           />
           <p id="rounds-hint" class="quiet">
@@ -69,7 +70,11 @@ export default function SettingsPanel() {
         </div>
         <div class="field">
           <label for="judge">{s.judge}</label>
-          <select id="judge" value={settings.judge} onChange={(event) => app.change({ judge: event.currentTarget.value as JudgeRule })}>
+          <select
+            id="judge"
+            value={settings.judge}
+            onChange={(event) => app.change({ judge: event.currentTarget.value as JudgeRule })}
+          >
             {judgeRules.map((rule) => (
               <option key={rule} value={rule}>
                 {s.judgeRule[rule]}
@@ -81,7 +86,12 @@ export default function SettingsPanel() {
           <legend>{s.gate}</legend>
           {[true, false].map((on) => (
             <label key={String(on)} class="choice">
-              <input type="radio" name="gate" checked={settings.gate === on} onChange={() => app.change({ gate: on })} />
+              <input
+                type="radio"
+                name="gate"
+                checked={settings.gate === on}
+                onChange={() => app.change({ gate: on })}
+              />
               {on ? s.gateOn : s.gateOff}
             </label>
           ))}
@@ -89,7 +99,11 @@ export default function SettingsPanel() {
         <fieldset class="field">
           <legend>{s.gentle}</legend>
           <label class="choice">
-            <input type="checkbox" checked={settings.gentle} onChange={(event) => void gentle(event.currentTarget.checked)} />
+            <input
+              type="checkbox"
+              checked={settings.gentle}
+              onChange={(event) => void gentle(event.currentTarget.checked)}
+            />
             {s.gentleHint}
           </label>
         </fieldset>
@@ -97,7 +111,12 @@ export default function SettingsPanel() {
           <legend>{s.theme}</legend>
           {(["auto", "light", "dark"] as const satisfies readonly Theme[]).map((theme) => (
             <label key={theme} class="choice">
-              <input type="radio" name="theme" checked={settings.theme === theme} onChange={() => app.change({ theme })} />
+              <input
+                type="radio"
+                name="theme"
+                checked={settings.theme === theme}
+                onChange={() => app.change({ theme })}
+              />
               {s.themes[theme]}
             </label>
           ))}
@@ -133,7 +152,15 @@ function GpuChoiceField() {
             onChange={() => app.change({ powerPreference: gpu.powerPreference })}
           />
           {s.gpu.name(gpu)}
-          <span class="quiet">{gpu.fallback ? s.settings.software : only ? "" : gpu.powerPreference === "low-power" ? s.settings.frugal : s.settings.fast}</span>
+          <span class="quiet">
+            {gpu.fallback
+              ? s.settings.software
+              : only
+                ? ""
+                : gpu.powerPreference === "low-power"
+                  ? s.settings.frugal
+                  : s.settings.fast}
+          </span>
         </label>
       ))}
     </fieldset>

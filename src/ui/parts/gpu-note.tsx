@@ -1,5 +1,5 @@
-import { bytes, duration } from "../format.ts";
 import { useApp } from "../context.ts";
+import { bytes, duration } from "../format.ts";
 import { t } from "../strings/index.ts";
 
 /** One line about this machine: its GPU, what the first run costs, or why it cannot train and how to mend that. */
@@ -17,14 +17,16 @@ export function GpuNote() {
     );
   }
   const preferred = app.settings.value.powerPreference;
-  const gpu = capabilities.adapters.find((adapter) => adapter.powerPreference === preferred) ?? capabilities.adapters[0];
+  const gpu =
+    capabilities.adapters.find((adapter) => adapter.powerPreference === preferred) ?? capabilities.adapters[0];
   const footprint = app.footprint.value;
   const seconds = app.live.value?.run.value?.secondsPerRound ?? null;
   const missing = footprint ? footprint.bytes - footprint.cached : 0;
   return (
     <p class={`gpu-note ${gpu?.fallback ? "warn" : ""}`}>
       {gpu && <strong>{s.ready(s.name(gpu))}</strong>} {seconds !== null && s.perRound(duration(seconds))}{" "}
-      {footprint && (missing > 0 ? s.download(bytes(missing)) : s.cached)} {gpu?.fallback && s.slow}
+      {footprint && (missing > 0 ? s.download(bytes(missing)) : s.cached)}{" "}
+      {app.offline.value.kind === "ready" && s.offline} {gpu?.fallback && s.slow}
     </p>
   );
 }

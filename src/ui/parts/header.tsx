@@ -1,6 +1,6 @@
-import { bytes, day } from "../format.ts";
+import { type View, views } from "../app.ts";
 import { useApp } from "../context.ts";
-import { views, type View } from "../app.ts";
+import { bytes, day } from "../format.ts";
 import type { Theme } from "../settings.ts";
 import { t } from "../strings/index.ts";
 import { Icon, Mark } from "./icon.tsx";
@@ -33,11 +33,17 @@ export function Header() {
           </button>
         )}
         <Storage />
-        <button type="button" class="tool" title={s.header.theme[theme]} aria-label={s.header.theme[theme]} onClick={() => app.change({ theme: nextTheme })}>
+        <button
+          type="button"
+          class="tool"
+          title={s.header.theme[theme]}
+          aria-label={s.header.theme[theme]}
+          onClick={() => app.change({ theme: nextTheme })}
+        >
           <Icon name={theme} />
         </button>
-        <TrainButton />
       </div>
+      <TrainButton />
     </header>
   );
 }
@@ -57,7 +63,8 @@ function TrainButton() {
   const app = useApp();
   const s = t().header;
   const live = app.live.value;
-  const training = app.session.value === live && live && (live.status.value === "playing" || live.status.value === "loading");
+  const training =
+    app.session.value === live && live && (live.status.value === "playing" || live.status.value === "loading");
   if (training) return <span class="training">{s.training}</span>;
   if (app.capabilities.value?.kind === "unavailable") return null;
   const footprint = app.footprint.value;
@@ -81,7 +88,11 @@ export function ModeBadge() {
   return (
     <p class={`mode ${recording ? "mode-recording" : "mode-live"}`}>
       <span class="mode-name">{recording ? s.header.recording : s.header.live}</span>
-      {run && gpu && <span class="mode-where">{recording ? s.header.recordedOn(gpu, day(run.startedAt)) : s.header.liveOn(gpu)}</span>}
+      {run && gpu && (
+        <span class="mode-where">
+          {recording ? s.header.recordedOn(gpu, day(run.startedAt)) : s.header.liveOn(gpu)}
+        </span>
+      )}
       {!recording && session.status.value !== "playing" && session.status.value !== "loading" && (
         <button type="button" class="link" onClick={() => void app.backToRecording()}>
           {s.header.watchRecording}

@@ -2,6 +2,7 @@ import type { WorldName } from "../../base/records.ts";
 import { useApp } from "../context.ts";
 import { count, points, share, short } from "../format.ts";
 import { heldOutSpan } from "../model.ts";
+import type { Session } from "../session.ts";
 import { t } from "../strings/index.ts";
 import { Spark } from "./spark.tsx";
 
@@ -12,8 +13,8 @@ export function HeldOutStrip() {
   const s = t().held;
   return (
     <section class="held" aria-label={s.title}>
-      <WorldScore world="B" range={[0, 1]} />
-      <WorldScore world="A" range={[0.8, 1]} />
+      <WorldScore world="B" />
+      <WorldScore world="A" />
       <div class="held-decisions">
         <h2 class="eyebrow">{s.decisions}</h2>
         <ul class="tally">
@@ -36,7 +37,7 @@ export function HeldOutStrip() {
   );
 }
 
-function WorldScore({ world, range }: { readonly world: WorldName; readonly range: readonly [number, number] }) {
+function WorldScore({ world }: { readonly world: WorldName }) {
   const app = useApp();
   const model = app.model.value;
   const s = t().held;
@@ -44,7 +45,10 @@ function WorldScore({ world, range }: { readonly world: WorldName; readonly rang
   const history = model.heldOut.filter((point) => point.world === world);
   const last = span?.last.heldOut;
   const change = span ? span.last.heldOut.greedy.value - span.first.heldOut.greedy.value : 0;
-  const separate = span !== null && (span.last.heldOut.greedy.ci[0] > span.first.heldOut.greedy.ci[1] || span.last.heldOut.greedy.ci[1] < span.first.heldOut.greedy.ci[0]);
+  const separate =
+    span !== null &&
+    (span.last.heldOut.greedy.ci[0] > span.first.heldOut.greedy.ci[1] ||
+      span.last.heldOut.greedy.ci[1] < span.first.heldOut.greedy.ci[0]);
   return (
     <div class={`world world-${world.toLowerCase()}`}>
       <h2 class="eyebrow">
@@ -77,10 +81,23 @@ function WorldScore({ world, range }: { readonly world: WorldName; readonly rang
           points={history}
           rounds={Math.max(model.rounds, model.round)}
           decisions={world === "B" ? model.checkpoints : []}
-          range={range}
-          label={s.spark(s.world[world].name, history.map((point) => share(point.heldOut.greedy.value)).join(", ") || s.none)}
+          range={rangeOf(app.session.value, world)}
+          label={s.spark(
+            s.world[world].name,
+            history.map((point) => share(point.heldOut.greedy.value)).join(", ") || s.none,
+          )}
         />
       </div>
     </div>
   );
+}
+
+/** Ends of a world's vertical axis: what the whole log needs, at least 12 points high, so that the scale stands still. */
+function rangeOf(session: Session | null, world: WorldName): readonly [number, number] {
+  const points =
+    session?.timeline.at(session.events.value.length).heldOut.filter((point) => point.world === world) ?? [];
+  if (points.length === 0) return [0, 1];
+  const low = Math.max(0, Math.min(...points.map((point) => point.heldOut.greedy.ci[0])) - 0.02);
+  const high = Math.min(1, Math.max(...points.map((point) => point.heldOut.greedy.ci[1])) + 0.02);
+  return [Math.min(low, high - 0.12), high];
 }

@@ -1,6 +1,6 @@
 import { useApp } from "../context.ts";
 import { count, number } from "../format.ts";
-import { stages, type LoopModel, type Stage } from "../model.ts";
+import { type LoopModel, type Stage, stages } from "../model.ts";
 import { t } from "../strings/index.ts";
 import { StageInspector } from "./stage-inspector.tsx";
 
@@ -35,7 +35,14 @@ export function LoopStrip() {
               </span>
               <span class="stage-name">{s.stage[stage]}</span>
               <span class="stage-fact">{factOf(model, stage)}</span>
-              {progress && stage === active && <progress class="stage-progress" value={progress.done} max={Math.max(1, progress.total)} aria-label={s.progress(s.stage[stage], progress.done, progress.total)} />}
+              {progress && stage === active && (
+                <progress
+                  class="stage-progress"
+                  value={progress.done}
+                  max={Math.max(1, progress.total)}
+                  aria-label={s.progress(s.stage[stage], progress.done, progress.total)}
+                />
+              )}
             </button>
           </li>
         ))}
@@ -50,7 +57,15 @@ export function LoopStrip() {
 
 function isDone(model: LoopModel, stage: Stage): boolean {
   const { facts } = model;
-  const said = { propose: facts.proposed, sample: facts.sampled, judge: facts.judged, filter: facts.filtered, pair: facts.paired, train: facts.trained, gate: null };
+  const said = {
+    propose: facts.proposed,
+    sample: facts.sampled,
+    judge: facts.judged,
+    filter: facts.filtered,
+    pair: facts.paired,
+    train: facts.trained,
+    gate: null,
+  };
   return said[stage] !== null;
 }
 

@@ -5,10 +5,12 @@ import { useApp } from "../context.ts";
 import { number } from "../format.ts";
 import type { LoopModel } from "../model.ts";
 import { t } from "../strings/index.ts";
+import { judgesOf } from "./judges.ts";
 import { PictureView } from "./picture.tsx";
+import { Said } from "./said.tsx";
 
 /** Rows shown before "show all". */
-const briefly = 4;
+const briefly = 6;
 
 /** The picture on show: what the model sees, is asked and answers, each answer redrawn beside the judges' votes. */
 export function Now() {
@@ -20,7 +22,8 @@ export function Now() {
   const index = Math.min(app.taskIndex.value, Math.max(0, tasks.length - 1));
   const shown = tasks[index];
   // A picture that is being answered right now shows its first answers before they are committed.
-  const judged = shown && preview && preview.task.id === shown.task.id && shown.candidates.length === 0 ? preview : shown;
+  const judged =
+    shown && preview && preview.task.id === shown.task.id && shown.candidates.length === 0 ? preview : shown;
   return (
     <section class="now" aria-labelledby="now-title">
       <div class="section-head">
@@ -29,7 +32,11 @@ export function Now() {
         </h2>
         {tasks.length > 1 && <Pager index={index} total={tasks.length} />}
       </div>
-      {judged ? <Shown judged={judged} model={model} /> : <p class="quiet empty">{model.count > 0 && model.facts.proposed ? s.noPreview : s.waiting}</p>}
+      {judged ? (
+        <Shown judged={judged} model={model} />
+      ) : (
+        <p class="quiet empty">{model.count > 0 && model.facts.proposed ? s.noPreview : s.waiting}</p>
+      )}
     </section>
   );
 }
@@ -68,7 +75,8 @@ function Shown({ judged, model }: { readonly judged: JudgedTask; readonly model:
         </p>
         <p class="verdict-line">
           {verdict?.kind === "kept" && s.now.pair(number(verdict.margin))}
-          {verdict?.kind === "dropped" && s.now.dropped(s.loop.droppedBecause[verdict.reason as FilterReason] ?? verdict.detail)}
+          {verdict?.kind === "dropped" &&
+            s.now.dropped(s.loop.droppedBecause[verdict.reason as FilterReason] ?? verdict.detail)}
         </p>
       </div>
       <Candidates judged={judged} verdict={verdict} />
@@ -81,29 +89,22 @@ function Candidates({ judged, verdict }: { readonly judged: JudgedTask; readonly
   const s = t().now;
   const { candidates } = judged;
   if (candidates.length === 0) return <p class="quiet empty">{s.waiting}</p>;
-  const judges = [...new Set(candidates.flatMap((candidate) => Object.keys(candidate.scores)))] as JudgeName[];
+  const judges = judgesOf(candidates);
   const order = ranked(candidates, verdict, judges[0]);
   const rows = all ? order : brief(order);
   return (
     <div class="candidates">
-      <table aria-label={s.samples}>
-        <thead>
-          <tr>
-            <th scope="col">{s.redrawn}</th>
-            <th scope="col">{s.answer}</th>
-            {judges.map((judge) => (
-              <th key={judge} scope="col" class="vote" title={s.judgeAbout[judge]}>
-                {s.judgeName[judge] ?? judge}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((index) => (
-            <Row key={index} candidate={candidates[index] as JudgedCandidate} role={roleOf(index, verdict)} judges={judges} candidates={candidates} />
-          ))}
-        </tbody>
-      </table>
+      <ul aria-label={s.samples}>
+        {rows.map((index) => (
+          <Row
+            key={index}
+            candidate={candidates[index] as JudgedCandidate}
+            role={roleOf(index, verdict)}
+            judges={judges}
+            candidates={candidates}
+          />
+        ))}
+      </ul>
       {order.length > briefly && (
         <button type="button" class="link" aria-expanded={all} onClick={() => setAll(!all)}>
           {all ? s.fewer : s.more(order.length)}
@@ -121,7 +122,11 @@ function roleOf(index: number, verdict: FilterVerdict | undefined): Role {
 }
 
 /** Indices with the chosen answer first, the rejected one last, and the first judge's order between them. */
-function ranked(candidates: readonly JudgedCandidate[], verdict: FilterVerdict | undefined, judge: JudgeName | undefined): readonly number[] {
+function ranked(
+  candidates: readonly JudgedCandidate[],
+  verdict: FilterVerdict | undefined,
+  judge: JudgeName | undefined,
+): readonly number[] {
   const place = (index: number): number => {
     const role = roleOf(index, verdict);
     if (role === "chosen") return Number.POSITIVE_INFINITY;
@@ -131,11 +136,11 @@ function ranked(candidates: readonly JudgedCandidate[], verdict: FilterVerdict |
   return candidates.map((_, index) => index).sort((a, b) => place(b) - place(a) || a - b);
 }
 
-/** The best, the worst and two between. */
+/** The best, the worst and some between, evenly. */
 function brief(order: readonly number[]): readonly number[] {
   if (order.length <= briefly) return order;
   const last = order.length - 1;
-  return [0, Math.round(last / 3), Math.round((2 * last) / 3), last].map((place) => order[place] as number);
+  return Array.from({ length: briefly }, (_, row) => order[Math.round((row * last) / (briefly - 1))] as number);
 }
 
 interface RowProps {
@@ -148,41 +153,44 @@ interface RowProps {
 function Row({ candidate, role, judges, candidates }: RowProps) {
   const s = t().now;
   return (
-    <tr class={role ? `is-${role}` : ""}>
-      <td>
-        <PictureView picture={candidate.redrawn} label={candidate.redrawn ? "" : s.unparsable} size="m" />
-      </td>
-      <td class="answer">
-        {role && (
-          <span class="role">
-            {role === "chosen" ? "✓" : "✗"} {s[role]}
-          </span>
-        )}
-        <span class="said">{candidate.text || s.empty}</span>
-      </td>
-      {judges.map((judge) => (
-        <td key={judge} class="vote" data-judge={s.judgeName[judge] ?? judge}>
-          <Vote score={candidate.scores[judge]} all={candidates.map((other) => other.scores[judge])} />
-        </td>
-      ))}
-    </tr>
+    <li class={`candidate ${role ? `is-${role}` : ""}`}>
+      <PictureView picture={candidate.redrawn} label={candidate.redrawn ? "" : s.unparsable} size="m" />
+      <div>
+        <div class="candidate-words">
+          {role && (
+            <span class="role">
+              {role === "chosen" ? "✓" : "✗"} {s[role]}
+            </span>
+          )}
+          <Said text={candidate.text} />
+        </div>
+        <dl class="votes">
+          {judges.map((judge) => (
+            <div key={judge} title={s.judgeAbout[judge]}>
+              <dt>{s.judgeName[judge] ?? judge}</dt>
+              <Vote score={candidate.scores[judge]} all={candidates.map((other) => other.scores[judge])} />
+            </div>
+          ))}
+        </dl>
+      </div>
+    </li>
   );
 }
 
 /** A score with a bar for its place between the worst and the best answer of this picture. */
 function Vote({ score, all }: { readonly score: number | undefined; readonly all: readonly (number | undefined)[] }) {
-  if (score === undefined) return <span>–</span>;
+  if (score === undefined) return <dd>–</dd>;
   const known = all.filter((value) => value !== undefined);
   const low = Math.min(...known);
   const high = Math.max(...known);
   const place = high > low ? (score - low) / (high - low) : 1;
   return (
-    <>
-      <span class="vote-number">{number(score)}</span>
+    <dd>
+      {number(score)}
       <svg class="vote-bar" viewBox="0 0 40 4" preserveAspectRatio="none" aria-hidden="true">
         <rect width="40" height="4" class="vote-track" />
         <rect width={Math.max(1, 40 * place)} height="4" class="vote-fill" />
       </svg>
-    </>
+    </dd>
   );
 }

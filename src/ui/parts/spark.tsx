@@ -27,10 +27,18 @@ export function Spark({ points, rounds, decisions, range, label }: SparkProps) {
   const first = points[0];
   return (
     <svg class="spark" viewBox={`0 0 ${width} ${height}`} role="img" aria-label={label} preserveAspectRatio="none">
-      {first && <line x1={inset} x2={width - inset} y1={y(first.heldOut.greedy.value)} y2={y(first.heldOut.greedy.value)} class="spark-base" />}
+      {first && (
+        <line
+          x1={inset}
+          x2={width - inset}
+          y1={y(first.heldOut.greedy.value)}
+          y2={y(first.heldOut.greedy.value)}
+          class="spark-base"
+        />
+      )}
       <polygon points={[...upper, ...lower.reverse()].join(" ")} class="spark-band" />
       <polyline points={line.join(" ")} class="spark-line" />
-      {last && <circle cx={x(last.round)} cy={y(last.heldOut.greedy.value)} r="3" class="spark-dot" />}
+      {last && <path d={`M${x(last.round)} ${y(last.heldOut.greedy.value)}h0`} class="spark-dot" />}
       {decisions.map((decision) => (
         <DecisionTick key={decision.at} kind={decision.kind} x={x(decision.round)} y={height - 6} />
       ))}
@@ -39,7 +47,15 @@ export function Spark({ points, rounds, decisions, range, label }: SparkProps) {
 }
 
 /** A decision as a shape, so that colour is not needed: bar accepted, cross rejected, ring deferred. */
-export function DecisionTick({ kind, x, y }: { readonly kind: Checkpoint["kind"]; readonly x: number; readonly y: number }) {
+export function DecisionTick({
+  kind,
+  x,
+  y,
+}: {
+  readonly kind: Checkpoint["kind"];
+  readonly x: number;
+  readonly y: number;
+}) {
   if (kind === "rejected") return <path d={`M${x - 3} ${y - 3}l6 6m0-6l-6 6`} class="tick tick-rejected" />;
   if (kind === "deferred") return <circle cx={x} cy={y} r="2.5" class="tick tick-deferred" />;
   if (kind === "accepted") return <path d={`M${x} ${y - 3.5}v7`} class="tick tick-accepted" />;

@@ -23,16 +23,39 @@ export function Transport() {
   return (
     <section class="transport" aria-label={s.title}>
       <div class="transport-buttons">
-        <Control icon={going ? "pause" : "play"} name={going ? s.pause : position > 0 ? s.resume : s.play} disabled={busy || over} main onClick={() => void app.togglePlay()} />
-        <Control icon="step" name={s.step} disabled={busy || going || over} onClick={() => void app.report(session.step())} />
-        <Control icon="stop" name={s.stop} disabled={over || (session.mode === "live" && total === 0)} onClick={() => void app.report(session.stop())} />
-        <Control icon="reset" name={s.reset} disabled={going || busy} onClick={() => void (session.mode === "live" ? app.backToRecording() : app.report(session.reset()))} />
+        <Control
+          icon={going ? "pause" : "play"}
+          name={going ? s.pause : position > 0 ? s.resume : s.play}
+          disabled={busy || over}
+          main
+          onClick={() => void app.togglePlay()}
+        />
+        <Control
+          icon="step"
+          name={s.step}
+          disabled={busy || going || over}
+          onClick={() => void app.report(session.step())}
+        />
+        <Control
+          icon="stop"
+          name={s.stop}
+          disabled={over || (session.mode === "live" && total === 0)}
+          onClick={() => void app.report(session.stop())}
+        />
+        <Control
+          icon="reset"
+          name={s.reset}
+          disabled={going || busy}
+          onClick={() => void (session.mode === "live" ? app.backToRecording() : app.report(session.reset()))}
+        />
       </div>
       <div class="transport-line">
         <Control icon="previous" name={s.previous} disabled={position === 0} onClick={() => app.jump(-1)} />
         <TimeLine session={session} />
         <Control icon="next" name={s.next} disabled={position >= total} onClick={() => app.jump(1)} />
-        {session.mode === "live" && !session.following.value && <Control icon="newest" name={s.newest} disabled={false} onClick={() => session.follow()} />}
+        {session.mode === "live" && !session.following.value && (
+          <Control icon="newest" name={s.newest} disabled={false} onClick={() => session.follow()} />
+        )}
       </div>
       <p class="transport-status">
         <StatusText session={session} />
@@ -52,7 +75,14 @@ interface ControlProps {
 
 function Control({ icon, name, disabled, main = false, onClick }: ControlProps) {
   return (
-    <button type="button" class={`tool ${main ? "tool-main" : ""}`} disabled={disabled} aria-label={name} title={name} onClick={onClick}>
+    <button
+      type="button"
+      class={`tool ${main ? "tool-main" : ""}`}
+      disabled={disabled}
+      aria-label={name}
+      title={name}
+      onClick={onClick}
+    >
       <Icon name={icon} />
     </button>
   );
@@ -67,7 +97,12 @@ function TimeLine({ session }: { readonly session: Session }) {
     <div class="timeline">
       <svg class="timeline-ticks" aria-hidden="true">
         {checkpoints.map((checkpoint) => (
-          <svg key={checkpoint.at} x={`${(100 * checkpoint.at) / Math.max(1, total)}%`} overflow="visible">
+          <svg
+            key={checkpoint.at}
+            aria-hidden="true"
+            x={`${(100 * checkpoint.at) / Math.max(1, total)}%`}
+            overflow="visible"
+          >
             <DecisionTick kind={checkpoint.kind} x={0} y={6} />
           </svg>
         ))}
@@ -98,9 +133,11 @@ function StatusText({ session }: { readonly session: Session }) {
   return (
     <>
       <strong>{training ? s.time.training : s.time.status[status]}</strong>
-      {rounds > 0 && <> · {s.held.round(round, rounds)}</>} · {s.time.position(session.position.value, session.events.value.length)}
-      {seconds !== null && <> · {s.time.left(duration(Math.max(0, rounds - newest) * seconds))}</>}
+      {rounds > 0 && <> · {s.held.round(round, rounds)}</>}
+      <span class="transport-event"> · {s.time.position(session.position.value, session.events.value.length)}</span>
+      {seconds !== null && newest < rounds && <> · {s.time.left(duration(Math.max(0, rounds - newest) * seconds))}</>}
       {training && !session.following.value && <> · {s.time.past}</>}
+      {app.wasHidden.value && <> · {s.time.hidden}</>}
     </>
   );
 }
@@ -110,7 +147,10 @@ function Speed({ session }: { readonly session: RecordingSession }) {
   return (
     <label class="speed">
       <span>{s.speed}</span>
-      <select value={String(session.speed.value)} onChange={(event) => session.setSpeed(Number(event.currentTarget.value))}>
+      <select
+        value={String(session.speed.value)}
+        onChange={(event) => session.setSpeed(Number(event.currentTarget.value))}
+      >
         {speeds.map((speed) => (
           <option key={speed} value={String(speed)}>
             {speed}×

@@ -2,13 +2,13 @@ import { useState } from "preact/hooks";
 import type { GateReport, GateTest } from "../../base/records.ts";
 import { useApp } from "../context.ts";
 import { count, number, points, short } from "../format.ts";
-import { lastDecision, type LoopModel, type Update } from "../model.ts";
+import { type LoopModel, lastDecision, type PairView, type Update } from "../model.ts";
 import { t } from "../strings/index.ts";
 import { PairRow } from "./pair-row.tsx";
 
 const glyphs = { accepted: "✓", rejected: "✗", deferred: "○", open: "…" } as const;
 /** Pairs shown before "show more". */
-const briefly = 3;
+const briefly = 2;
 
 /** The gate's verdict on an update with its tests and numbers, and the pairs that made the model change. */
 export function Why() {
@@ -16,7 +16,8 @@ export function Why() {
   const s = t().why;
   const model = app.model.value;
   const pinned = app.updateIndex.value;
-  const update = (pinned === null ? null : model.updates[pinned - 1]) ?? lastDecision(model) ?? model.updates.at(-1) ?? null;
+  const update =
+    (pinned === null ? null : model.updates[pinned - 1]) ?? lastDecision(model) ?? model.updates.at(-1) ?? null;
   return (
     <section class="why" aria-labelledby="why-title">
       <div class="section-head">
@@ -35,7 +36,7 @@ function Chooser({ model, current }: { readonly model: LoopModel; readonly curre
   const s = t().why;
   if (model.updates.length === 0) return null;
   return (
-    <div class="chooser" role="group" aria-label={s.choose}>
+    <fieldset class="chooser" aria-label={s.choose}>
       {model.updates.map((update) => {
         const { kind } = update.outcome;
         return (
@@ -53,7 +54,7 @@ function Chooser({ model, current }: { readonly model: LoopModel; readonly curre
           </button>
         );
       })}
-    </div>
+    </fieldset>
   );
 }
 
@@ -62,7 +63,8 @@ function UpdateView({ update }: { readonly update: Update }) {
   const s = t().why;
   const { outcome } = update;
   const report = update.reports.at(-1);
-  const rounds = update.rounds.length > 1 ? `${update.rounds[0]}–${update.rounds.at(-1)}` : `${update.rounds[0] ?? "–"}`;
+  const rounds =
+    update.rounds.length > 1 ? `${update.rounds[0]}–${update.rounds.at(-1)}` : `${update.rounds[0] ?? "–"}`;
   return (
     <>
       <p class={`verdict ${outcome.kind}`}>
@@ -143,15 +145,18 @@ function TestRow({ test, need }: { readonly test: GateTest; readonly need: strin
     <tr class={test.verdict}>
       <th scope="row">{s.test[test.name]}</th>
       <td>
-        <span class="change">{points(test.difference)}</span>
-        <ChangeAxis test={test} />
+        <span class="change-cell">
+          <span class="change">{points(test.difference)}</span>
+          <ChangeAxis test={test} />
+        </span>
       </td>
       <td class="wide">
-        {count(test.wins)} / {count(test.losses)} <span class="quiet">n = {count(test.n)}</span>
+        {count(test.wins)} / {count(test.losses)} <span class="quiet">{s.of(count(test.n))}</span>
       </td>
       <td class="wide">{evidence}</td>
       <td class="test-verdict">
-        <span aria-hidden="true">{test.verdict === "passed" ? "✓" : test.verdict === "failed" ? "✗" : "○"}</span> {s.verdict[test.verdict]}
+        <span aria-hidden="true">{test.verdict === "passed" ? "✓" : test.verdict === "failed" ? "✗" : "○"}</span>{" "}
+        {s.verdict[test.verdict]}
       </td>
     </tr>
   );
@@ -163,7 +168,12 @@ function ChangeAxis({ test }: { readonly test: GateTest }) {
   const x = (difference: number): number => 50 + Math.max(-12, Math.min(12, difference * 100)) * 4;
   const change = x(test.difference);
   return (
-    <svg class="axis" viewBox="0 0 100 14" role="img" aria-label={s.axis(points(test.difference), points(-test.epsilon))}>
+    <svg
+      class="axis"
+      viewBox="0 0 100 14"
+      role="img"
+      aria-label={s.axis(points(test.difference), points(-test.epsilon))}
+    >
       <rect x="2" y="3" width={x(-test.epsilon) - 2} height="8" class="axis-harm" />
       <line x1="2" x2="98" y1="7" y2="7" class="axis-line" />
       <line x1={x(-test.epsilon)} x2={x(-test.epsilon)} y1="1" y2="13" class="axis-limit" />
@@ -176,9 +186,20 @@ function ChangeAxis({ test }: { readonly test: GateTest }) {
 
 function Pairs({ update }: { readonly update: Update }) {
   const [shown, setShown] = useState(briefly);
+  const app = useApp();
   const s = t().why;
-  // Largest margins first: these pull hardest.
-  const views = [...update.pairViews].sort((a, b) => b.margin - a.margin);
+  const [stored, setStored] = useState<readonly PairView[] | null>(null);
+  const live = app.session.value?.mode === "live" ? app.live.value?.run.value : null;
+  const load = async (): Promise<void> => {
+    if (!live) return;
+    const client = await app.connect();
+    const result = await app.report(client.pairs({ run: live.run, ids: update.pairIds }));
+    if (result.ok) setStored(result.value);
+  };
+  // Pairs whose refused answer can be redrawn say more; among them the largest margins pull hardest.
+  const drawn = (pair: PairView): number => (pair.rejected.redrawn ? 1 : 0);
+  const known = stored ?? update.pairViews;
+  const views = [...known].sort((a, b) => drawn(b) - drawn(a) || b.margin - a.margin);
   return (
     <div class="why-pairs">
       <h3>{s.pairsTitle}</h3>
@@ -195,6 +216,11 @@ function Pairs({ update }: { readonly update: Update }) {
           {views.length > shown && (
             <button type="button" class="link" onClick={() => setShown(shown + 6)}>
               {s.morePairs(Math.min(6, views.length - shown))}
+            </button>
+          )}
+          {live && !stored && update.pairIds.length > views.length && (
+            <button type="button" class="link" onClick={() => void load()}>
+              {s.loadPairs(count(update.pairIds.length))}
             </button>
           )}
         </>

@@ -1,8 +1,8 @@
 import type { JudgeRule } from "../../base/contour.ts";
 import type { DeviceSummary } from "../../base/events.ts";
 import type { FilterReason, GateTestName, WorldName } from "../../base/records.ts";
-import type { GpuChoice, NoGpuReason } from "../../worker/capabilities.ts";
 import type { FailureCode } from "../../worker/api.ts";
+import type { GpuChoice, NoGpuReason } from "../../worker/capabilities.ts";
 import type { Stage } from "../model.ts";
 import type { SessionStatus } from "../session.ts";
 
@@ -27,32 +27,38 @@ export const en = {
     storageLabel: "Storage used on this machine",
     theme: { auto: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" },
     watchRecording: "Watch the recording",
-    offlineReady: "Works offline",
     updateWaiting: "A new version is ready. Update",
   },
 
   gpu: {
     checking: "Looking for a GPU…",
     name: (gpu: Pick<GpuChoice | DeviceSummary, "vendor" | "architecture" | "description">) =>
-      gpu.description || [gpu.vendor, gpu.architecture].filter(Boolean).join(" ") || "GPU (name withheld by the browser)",
+      gpu.description ||
+      [gpu.vendor, gpu.architecture].filter(Boolean).join(" ") ||
+      "GPU (name withheld by the browser)",
     ready: (name: string) => `Your GPU: ${name}.`,
     download: (size: string) => `The first run fetches ${size} from this site, once; nothing leaves this machine.`,
     cached: "Weights and judge are already stored here; nothing is fetched and nothing leaves this machine.",
     perRound: (time: string) => `About ${time} a round.`,
+    offline: "The page works offline now.",
     slow: "This is software rendering, not a GPU: everything works and gives right results, but a round takes tens of seconds. With a real GPU, check that hardware acceleration is on in the browser's settings.",
     cannot: "This browser cannot train here, so you are watching a recording.",
     why: {
-      "insecure-context": "The page was opened over plain HTTP, where browsers hide WebGPU. Open it over HTTPS or from localhost.",
-      "no-api": "This browser has no WebGPU, or it is switched off. Use a current Chrome, Edge, Safari 26 or Firefox, or switch WebGPU on.",
-      "no-adapter": "The browser has WebGPU but offers no GPU. Switch on hardware acceleration in its settings, update the graphics driver, or restart the browser after a driver crash.",
-      refused: "The browser refused to open the GPU. Restart the browser; if that does not help, update it and the graphics driver.",
+      "insecure-context":
+        "The page was opened over plain HTTP, where browsers hide WebGPU. Open it over HTTPS or from localhost.",
+      "no-api":
+        "This browser has no WebGPU, or it is switched off. Use a current Chrome, Edge, Safari 26 or Firefox, or switch WebGPU on.",
+      "no-adapter":
+        "The browser has WebGPU but offers no GPU. Switch on hardware acceleration in its settings, update the graphics driver, or restart the browser after a driver crash.",
+      refused:
+        "The browser refused to open the GPU. Restart the browser; if that does not help, update it and the graphics driver.",
     } satisfies Record<NoGpuReason, string>,
   },
 
   held: {
     title: "Held-out",
     world: {
-      A: { name: "World A", role: "clean, learnt before; must not be forgotten" },
+      A: { name: "World A", role: "clean; must not be forgotten" },
       B: { name: "World B", role: "dim and noisy; it has to teach itself" },
       C: { name: "World C", role: "drawn by you" },
     } satisfies Record<WorldName, { name: string; role: string }>,
@@ -90,9 +96,11 @@ export const en = {
     } satisfies Record<Stage, string>,
     about: {
       propose: "Fresh pictures of world B and a question to each. Nobody says what is in them: pixels only.",
-      sample: "The current model answers every question several times, at a high temperature, so that the answers differ.",
+      sample:
+        "The current model answers every question several times, at a high temperature, so that the answers differ.",
       judge: "Each answer is redrawn. Judges compare the redrawing, and the words, with the picture that was seen.",
-      filter: "Tasks are dropped when nothing can be learnt: answers all alike, no clear difference, or judges that disagree.",
+      filter:
+        "Tasks are dropped when nothing can be learnt: answers all alike, no clear difference, or judges that disagree.",
       pair: "The best answer and the worst become a preference pair, with the reference log-probabilities stored beside them.",
       train: "A few steps of DPO on a LoRA adapter of rank 8; examples of world A are replayed against forgetting.",
       gate: "After several rounds the candidate answers sealed items that nothing else has seen. Worse anywhere: rolled back.",
@@ -212,22 +220,31 @@ export const en = {
       "base-A": "World A, against the base",
     } satisfies Record<GateTestName, string>,
     verdict: { passed: "passed", failed: "failed", open: "open" },
-    columns: { test: "Test", change: "Change", items: "Items", discordant: "Better / worse", evidence: "Evidence", verdict: "Verdict" },
+    columns: {
+      test: "Test",
+      change: "Change",
+      items: "Items",
+      discordant: "Better / worse",
+      evidence: "Evidence (needed)",
+      verdict: "Verdict",
+    },
     limit: (pts: string) => `may lose at most ${pts} points`,
-    safe: (value: string, need: string) => `safe ${value} of ${need}`,
-    harm: (value: string, need: string) => `harm ${value} of ${need}`,
+    of: (n: string) => `of ${n}`,
+    safe: (value: string, need: string) => `safe ${value} (${need})`,
+    harm: (value: string, need: string) => `harm ${value} (${need})`,
     axis: (change: string, limit: string) => `Change ${change} points; the limit is ${limit}.`,
     numbers: (rounds: string, pairs: string, steps: string) => `Rounds ${rounds} · ${pairs} pairs · ${steps} steps`,
     margin: (value: string) => `reward margin ${value}`,
     items: (n: string, alpha: string) => `${n} sealed items · α ${alpha}`,
     key: (hash: string) => `key committed before training: ${hash}`,
     pairsTitle: "Why did the model change?",
-    pairsAbout: (shown: number, total: string) => `${shown} of its ${total} pairs have their pictures in the log: seen, preferred, refused.`,
+    pairsAbout: (shown: number, total: string) =>
+      `${shown} of its ${total} pairs have their pictures in the log: seen, preferred, refused.`,
     noPairs: "No pictures of its pairs are in the log.",
     pairMargin: (margin: string, round: number) => `margin ${margin}, round ${round}`,
     morePairs: (n: number) => `Show ${n} more`,
+    loadPairs: (n: string) => `Read all ${n} from the memory`,
     goto: "Go to this moment",
-    judgeShare: "Alpha spent",
     falseAccepts: (value: string) => `Expected false accepts so far: at most ${value}`,
   },
 
@@ -262,11 +279,11 @@ export const en = {
     play: "Play",
     resume: "Go on",
     pause: "Pause",
-    step: "One step",
+    step: "One step (.)",
     stop: "Stop",
     reset: "Start over",
-    previous: "Previous decision",
-    next: "Next decision",
+    previous: "Previous decision (←)",
+    next: "Next decision (→)",
     newest: "Back to now",
     slider: "Position in the run",
     position: (event: number, events: number) => `event ${event} of ${events}`,
@@ -339,7 +356,15 @@ export const en = {
   runs: {
     title: "Runs on this machine",
     none: "No runs yet. Start one, or import an archive.",
-    columns: { started: "Started", round: "Round", updates: "Updates", heldOut: "Held-out B", size: "Size", status: "Status", actions: "Actions" },
+    columns: {
+      started: "Started",
+      round: "Round",
+      updates: "Updates",
+      heldOut: "Held-out B",
+      size: "Size",
+      status: "Status",
+      actions: "Actions",
+    },
     open: "Open",
     resume: "Resume",
     exportRun: "Export run",
