@@ -1,4 +1,4 @@
-/** Rows of JSON Lines files: sequences and preferences, as text or as token ids. Every error names the file's line. */
+/** Rows of JSON Lines files: sequences, completions and preferences, as text or as token ids. Every error names the file's line. */
 import { describe, type JsonObject, parseObject } from "./json.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -35,13 +35,19 @@ export function parseRows(text: string, source: string): Row[] {
   return rows;
 }
 
-/** {"tokens": […]} or {"text": "…"} → at least two token ids. */
+/** A TRL prompt-completion row as token ids. The loss is over the completion's ids only. */
+export interface CompletionIds {
+  readonly prompt_ids: readonly number[];
+  readonly completion_ids: readonly number[];
+}
+
+/** {"tokens": […]} or {"text": "…"} → at least one token id. */
 export function parseSequence({ json, where }: Row, options: RowOptions): number[] {
   let tokens: number[];
   if (json.tokens !== undefined) tokens = readIds(json, "tokens", where, options.vocabulary);
   else if (json.text !== undefined) tokens = encode(readText(json, "text", where), where, options);
   else throw new Error(`${where}: want {"tokens": […]} or {"text": "…"}, found the fields ${fieldsOf(json)}`);
-  if (tokens.length < 2) throw new Error(`${where}: want at least 2 tokens, found ${tokens.length}`);
+  if (tokens.length === 0) throw new Error(`${where}: want at least 1 token, found none`);
   return tokens;
 }
 
@@ -53,11 +59,7 @@ export function parseSequence({ json, where }: Row, options: RowOptions): number
 export function parsePreference({ json, where }: Row, options: RowOptions): PreferenceIds {
   if (json.prompt_ids !== undefined) {
     const { prompt_ids: _p, chosen_ids: _c, rejected_ids: _r, ...extra } = json;
-    const ids = (name: string): number[] => {
-      const value = readIds(json, name, where, options.vocabulary);
-      if (value.length === 0) throw new Error(`${where}: "${name}" is empty`);
-      return value;
-    };
+    const ids = (name: string) => readSomeIds(json, name, where, options.vocabulary);
     return { prompt_ids: ids("prompt_ids"), chosen_ids: ids("chosen_ids"), rejected_ids: ids("rejected_ids"), extra };
   }
   if (json.prompt === undefined) {
@@ -66,16 +68,50 @@ export function parsePreference({ json, where }: Row, options: RowOptions): Pref
     );
   }
   const { prompt: _p, chosen: _c, rejected: _r, ...extra } = json;
-  const prompt = readText(json, "prompt", where);
-  const prompt_ids = encode(prompt, where, options);
-  if (prompt_ids.length === 0) throw new Error(`${where}: "prompt" has no tokens`);
-  const completion = (name: string): number[] => {
-    const text = withEos(readText(json, name, where), options.tokenizer as Tokenizer);
-    const ids = encode(prompt + text, where, options).slice(prompt_ids.length);
-    if (ids.length === 0) throw new Error(`${where}: "${name}" has no tokens`);
-    return ids;
-  };
-  return { prompt_ids, chosen_ids: completion("chosen"), rejected_ids: completion("rejected"), extra };
+  const prompt_ids = encodePrompt(json, where, options);
+  const ids = (name: string) => encodeCompletion(json, name, prompt_ids, where, options);
+  return { prompt_ids, chosen_ids: ids("chosen"), rejected_ids: ids("rejected"), extra };
+}
+
+/** {"prompt_ids","completion_ids"} used exactly as they stand, or {"prompt","completion"} tokenized as preferences are. */
+export function parseCompletion({ json, where }: Row, options: RowOptions): CompletionIds {
+  if (json.prompt_ids !== undefined) {
+    const ids = (name: string) => readSomeIds(json, name, where, options.vocabulary);
+    return { prompt_ids: ids("prompt_ids"), completion_ids: ids("completion_ids") };
+  }
+  if (json.prompt === undefined) {
+    throw new Error(
+      `${where}: want {"prompt","completion"} or {"prompt_ids","completion_ids"}, found the fields ${fieldsOf(json)}`,
+    );
+  }
+  const prompt_ids = encodePrompt(json, where, options);
+  return { prompt_ids, completion_ids: encodeCompletion(json, "completion", prompt_ids, where, options) };
+}
+
+function encodePrompt(json: JsonObject, where: string, options: RowOptions): number[] {
+  const ids = encode(readText(json, "prompt", where), where, options);
+  if (ids.length === 0) throw new Error(`${where}: "prompt" has no tokens`);
+  return ids;
+}
+
+/** Ids of prompt + completion + EOS behind those of the prompt. */
+function encodeCompletion(
+  json: JsonObject,
+  name: string,
+  prompt_ids: readonly number[],
+  where: string,
+  options: RowOptions,
+): number[] {
+  const text = withEos(readText(json, name, where), options.tokenizer as Tokenizer);
+  const ids = encode(readText(json, "prompt", where) + text, where, options).slice(prompt_ids.length);
+  if (ids.length === 0) throw new Error(`${where}: "${name}" has no tokens`);
+  return ids;
+}
+
+function readSomeIds(json: JsonObject, name: string, where: string, vocabulary: number): number[] {
+  const value = readIds(json, name, where, vocabulary);
+  if (value.length === 0) throw new Error(`${where}: "${name}" is empty`);
+  return value;
 }
 
 /** "1,2,3" → ids. */

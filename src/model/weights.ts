@@ -29,30 +29,53 @@ interface Place {
   readonly shape: readonly number[];
 }
 
-/** Lays named tensors out in one buffer, each at a multiple of 256 bytes; the gaps are zero and stay zero. */
+const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+
+/**
+ * Lays named tensors out one after another, each at a multiple of 256 bytes; the gaps are zero and stay zero.
+ * They lie in one buffer where the device allows one of that size, else in as few as possible: enough for frozen
+ * weights, while what is trained must fit one binding. Throws if a tensor is larger than a binding may be.
+ */
 export class FlatTensors {
   readonly places: ReadonlyMap<string, Place>;
-  readonly buffer: GPUBuffer;
+  readonly buffers: readonly GPUBuffer[];
   readonly bytes: number;
   private readonly device: GPUDevice;
+  private readonly label: string;
 
   constructor(device: GPUDevice, label: string, shapes: ReadonlyMap<string, readonly number[]>) {
     this.device = device;
-    let bytes = 0;
-    const offsets = new Map<string, number>();
+    this.label = label;
+    const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
+    const sizes: number[] = [];
+    const layout = new Map<string, { buffer: number; offset: number; shape: readonly number[] }>();
     for (const [name, shape] of shapes) {
-      offsets.set(name, bytes);
-      bytes += align(shape.reduce((a, b) => a * b, 4));
+      const bytes = align(shape.reduce((a, b) => a * b, 4));
+      if (bytes > Math.min(maxBufferSize, maxStorageBufferBindingSize)) {
+        throw new Error(`tensor ${name} takes ${mebibytes(bytes)}, but this GPU binds at most ${mebibytes(maxStorageBufferBindingSize)} at once: the model is too large for it`);
+      }
+      if (sizes.length === 0 || (sizes.at(-1) as number) + bytes > maxBufferSize) sizes.push(0);
+      const buffer = sizes.length - 1;
+      layout.set(name, { buffer, offset: sizes[buffer] as number, shape });
+      sizes[buffer] = (sizes[buffer] as number) + bytes;
     }
-    this.bytes = Math.max(256, bytes);
-    this.buffer = device.createBuffer({ label, size: this.bytes, usage: STORAGE });
-    this.places = new Map([...shapes].map(([name, shape]) => [name, { buffer: this.buffer, offset: offsets.get(name) as number, shape }]));
+    if (sizes.length === 0) sizes.push(256);
+    this.bytes = sizes.reduce((a, b) => a + b, 0);
+    this.buffers = sizes.map((size) => device.createBuffer({ label, size, usage: STORAGE }));
+    this.places = new Map([...layout].map(([name, { buffer, ...rest }]) => [name, { ...rest, buffer: this.buffers[buffer] as GPUBuffer }]));
   }
 
   place(name: string): Place {
     const place = this.places.get(name);
     if (!place) throw new Error(`there is no tensor ${name}`);
     return place;
+  }
+
+  /** The one buffer that holds everything. Throws if the device's limits made it several. */
+  get buffer(): GPUBuffer {
+    const [buffer, ...others] = this.buffers as [GPUBuffer, ...GPUBuffer[]];
+    if (others.length > 0) throw new Error(`"${this.label}" takes ${mebibytes(this.bytes)}, more than one buffer of this GPU may hold: the model is too large to be trained whole here, train an adapter`);
+    return buffer;
   }
 
   write(name: string, data: Float32Array): void {
@@ -68,7 +91,7 @@ export class FlatTensors {
   }
 
   writeAll(data: Float32Array): void {
-    if (data.byteLength !== this.bytes) throw new Error(`${this.buffer.label}: want ${this.bytes} bytes, got ${data.byteLength}`);
+    if (data.byteLength !== this.bytes) throw new Error(`${this.label}: want ${this.bytes} bytes, got ${data.byteLength}`);
     this.device.queue.writeBuffer(this.buffer, 0, data as Float32Array<ArrayBuffer>);
   }
 
@@ -83,13 +106,15 @@ export class FlatTensors {
     return g.bound(name, shape, buffer, offset, options);
   }
 
-  /** The buffer as one vector, for AdamW. */
+  /** Everything as one vector, for AdamW. Throws if it exceeds what this GPU binds at once. */
   bindAll(g: Graph, label: string): Tensor {
+    const limit = this.device.limits.maxStorageBufferBindingSize;
+    if (this.bytes > limit) throw new Error(`"${this.label}" takes ${mebibytes(this.bytes)}, but this GPU trains at most ${mebibytes(limit)} at once: take a lower rank or fewer target modules`);
     return g.bound(label, [this.bytes / 4], this.buffer, 0);
   }
 
   destroy(): void {
-    this.buffer.destroy();
+    for (const buffer of this.buffers) buffer.destroy();
   }
 }
 

@@ -6,7 +6,7 @@ import type { Candidate, Pair, StepMetrics, Task } from "../base/records.ts";
 import { rngFor } from "../base/rng.ts";
 import { Graph } from "../gpu/graph.ts";
 import { compile, type Pace, type Plan } from "../gpu/plan.ts";
-import { type ModelConfig, PROJECTIONS, projectionPath, projectionShape } from "../model/config.ts";
+import { type ModelConfig, PROJECTIONS, type Projection, projectionPath, projectionShape } from "../model/config.ts";
 import { type Generated, Generator } from "../model/generate.ts";
 import type { LoadedModel } from "../model/hf.ts";
 import type { PackedRow } from "../model/packing.ts";
@@ -253,10 +253,10 @@ export class Engine {
 }
 
 /** PEFT's initial adapter: A uniform in ±1/√in (Kaiming with a = √5), B zero; seeded per projection. */
-export function freshAdapter(config: ModelConfig, seed: number, r: number, alpha: number): LoraAdapter {
+export function freshAdapter(config: ModelConfig, seed: number, r: number, alpha: number, targets: readonly Projection[] = PROJECTIONS): LoraAdapter {
   const tensors = new Map<string, LoraPair>();
   for (let layer = 0; layer < config.num_hidden_layers; layer++)
-    for (const name of PROJECTIONS) {
+    for (const name of targets) {
       const path = projectionPath(layer, name);
       const [out, inn] = projectionShape(config, name);
       const rng = rngFor(seed, "lora", path);
@@ -266,7 +266,7 @@ export function freshAdapter(config: ModelConfig, seed: number, r: number, alpha
         B: { shape: [out, r], data: new Float32Array(out * r) },
       });
     }
-  return { r, alpha, scaling: loraScaling(r, alpha), rslora: false, targets: PROJECTIONS, baseModel: null, tensors };
+  return { r, alpha, scaling: loraScaling(r, alpha), rslora: false, targets, baseModel: null, tensors };
 }
 
 /** Pairs as rows with a shared prompt; replayed examples as a second group that carries a likelihood term only. */
@@ -291,7 +291,8 @@ function groupsOf({ pairs, replay }: Batch, { sftWeight, replayA, method }: Cont
 
 const mean = (values: readonly number[]): number => (values.length === 0 ? 0 : values.reduce((a, b) => a + b, 0) / values.length);
 
-function metricsOf(step: number, learningRate: number, result: Awaited<ReturnType<Trainer["step"]>>, pairs: number): StepMetrics {
+/** TRL's names for what a step gave; the first `pairs` rows of the first group are the pairs. */
+export function metricsOf(step: number, learningRate: number, result: Awaited<ReturnType<Trainer["step"]>>, pairs: number): StepMetrics {
   const chosen = mean(result.pairs.map((pair) => pair.chosen));
   const rejected = mean(result.pairs.map((pair) => pair.rejected));
   const sums = pairs > 0 ? (result.sums[0] ?? []) : [];

@@ -27,6 +27,7 @@ export interface Hyper {
   readonly beta2: number;
   readonly eps: number;
   readonly weightDecay: number;
+  /** 0: the gradient is never clipped. */
   readonly maxGradNorm: number;
   /** 1 for the first step. */
   readonly step: number;
@@ -41,7 +42,11 @@ export interface Group {
   readonly pairs: number;
   readonly reference: readonly number[];
   readonly sft: readonly number[];
+  /** By default 1/pairs; another one where the pairs of a batch lie in several groups. */
+  readonly weight?: number;
 }
+
+const pairWeight = ({ pairs, weight }: Group): number => weight ?? 1 / Math.max(1, pairs);
 
 export interface LossSettings {
   readonly type: LossType;
@@ -139,7 +144,7 @@ export class Trainer {
       const { shape } = part.inputs;
       writeSequences(plan, part.inputs, pack(config, group.rows, shape));
       plan.write(part.preference.reference, padded(group.reference, shape.S));
-      plan.write(part.preference.weight, padded(Array(group.pairs).fill(1 / Math.max(1, group.pairs)), Math.max(1, group.pairs)));
+      plan.write(part.preference.weight, padded(Array(group.pairs).fill(pairWeight(group)), Math.max(1, group.pairs)));
       plan.write(part.preference.sft, padded(group.sft, shape.S));
       plan.write(part.preference.hyper, new Float32Array([settings.beta, settings.labelSmoothing, LOSS_TYPES.indexOf(settings.type), 0]));
     }
@@ -166,7 +171,7 @@ function summarize(groups: readonly Group[], read: readonly Float32Array[]): Ste
     for (let p = 0; p < group.pairs; p++) {
       const [own, chosen, rejected] = pair.subarray(4 * p, 4 * p + 3) as unknown as [number, number, number];
       pairs.push({ loss: own, chosen, rejected });
-      loss += own / group.pairs;
+      loss += own * pairWeight(group);
     }
     for (const [s, weight] of group.sft.entries()) loss -= weight * (sum[s] as number);
     sums.push(Array.from(sum.subarray(0, group.rows.reduce((n, row) => n + row.answers.length, 0))));
@@ -174,8 +179,11 @@ function summarize(groups: readonly Group[], read: readonly Float32Array[]): Ste
   return { loss, gradNorm: Math.sqrt(square), pairs, sums, finite: Number.isFinite(loss) && Number.isFinite(square) };
 }
 
+/** A norm that no finite gradient reaches; divided by 1e-6 it still is a finite f32. */
+const UNCLIPPED = 1e30;
+
 function hyperWords({ learningRate, beta1, beta2, eps, weightDecay, maxGradNorm, step }: Hyper): Float32Array {
-  return new Float32Array([learningRate, beta1, beta2, eps, weightDecay, 1 - beta1 ** step, 1 - beta2 ** step, maxGradNorm]);
+  return new Float32Array([learningRate, beta1, beta2, eps, weightDecay, 1 - beta1 ** step, 1 - beta2 ** step, maxGradNorm > 0 ? maxGradNorm : UNCLIPPED]);
 }
 
 function padded(values: readonly number[], size: number): Float32Array {

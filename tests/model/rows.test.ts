@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import {
   type PreferenceIds,
+  parseCompletion,
   parseIdList,
   parsePreference,
   parseRows,
@@ -30,7 +31,8 @@ test("lines are numbered, empty ones passed over, Windows' line ends accepted", 
 test("sequences as ids and as text", () => {
   expect(parseSequence(row({ tokens: [5, 6, 7] }), options)).toEqual([5, 6, 7]);
   expect(parseSequence(row({ text: "red circle" }), options)).toEqual(encode("red circle"));
-  expect(() => parseSequence(row({ tokens: [5] }), options)).toThrow("data.jsonl:1: want at least 2 tokens, found 1");
+  expect(parseSequence(row({ tokens: [5] }), options)).toEqual([5]);
+  expect(() => parseSequence(row({ tokens: [] }), options)).toThrow("data.jsonl:1: want at least 1 token, found none");
   expect(() => parseSequence(row({ tokens: [5, 64] }), options)).toThrow(
     'data.jsonl:1: "tokens" must hold token ids from 0 to 63, found 64 at place 1',
   );
@@ -86,4 +88,19 @@ test("a list of ids on the command line", () => {
   expect(() => parseIdList("1,10", "--tokens", 10)).toThrow(
     "--tokens must hold token ids from 0 to 9, found 10 at place 1",
   );
+});
+
+test("completions as ids and as text, with EOS behind the text", () => {
+  expect(parseCompletion(row({ prompt_ids: [5], completion_ids: [6, 7] }), options)).toEqual({
+    prompt_ids: [5],
+    completion_ids: [6, 7],
+  });
+  expect(parseCompletion(row({ prompt: "describe", completion: " red circle" }), options)).toEqual({
+    prompt_ids: encode("describe"),
+    completion_ids: encode("red circle <eos>"),
+  });
+  expect(() => parseCompletion(row({ prompt_ids: [5], completion_ids: [] }), options)).toThrow(
+    'data.jsonl:1: "completion_ids" is empty',
+  );
+  expect(() => parseCompletion(row({ text: "red" }), options)).toThrow(/want \{"prompt","completion"\}.*the fields text/);
 });
