@@ -1,10 +1,8 @@
 /** The engine's runtime in Node: Dawn through npm `webgpu`. */
 import { create, globals } from "webgpu";
 import { type Gpu, openGpu } from "../gpu/device.ts";
-import { Pipelines } from "../gpu/pipelines.ts";
+import { runtimeOn } from "../model/runtime.ts";
 import type { Runtime } from "../model/weights.ts";
-import { shaderSource } from "../ops/shaders.ts";
-import { chooseVariants } from "../ops/variants.ts";
 
 Object.assign(globalThis, globals);
 // Once, at module scope: Dawn's instance must outlive every device.
@@ -19,10 +17,4 @@ export interface NodeRuntime {
 export async function openNodeRuntime(): Promise<NodeRuntime> {
   const gpu = await openGpu(instance);
   return { gpu, runtime: runtimeOn(gpu) };
-}
-
-/** Pipelines and kernel variants for a device. */
-export function runtimeOn(gpu: Gpu): Runtime {
-  const variants = chooseVariants({ features: gpu.summary.features, subgroupMinSize: gpu.subgroupMinSize });
-  return { device: gpu.device, pipelines: new Pipelines(gpu.device, shaderSource), variants };
 }

@@ -23,7 +23,10 @@ interface Step {
 export class Pace {
   /** Estimated GFLOP/s of this adapter on our plans; grows and shrinks with what is measured. */
   private rate: number;
-  readonly targetMs: number;
+  /** Milliseconds of work in one submit. */
+  targetMs: number;
+  /** Pause after each submit, for a machine whose screen shares the GPU. */
+  restMs = 0;
 
   constructor(targetMs = 100, rate = 2) {
     this.targetMs = targetMs;
@@ -108,6 +111,7 @@ export class Plan {
           await device.queue.onSubmittedWorkDone();
           pace.measured(flops, performance.now() - began);
           flops = 0;
+          if (pace.restMs > 0) await new Promise((resolve) => setTimeout(resolve, pace.restMs));
         }
       }
     }

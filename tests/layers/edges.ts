@@ -16,7 +16,7 @@ export const allowed: Readonly<Record<string, readonly string[]>> = {
   judge: ["base", "world", "loop/ports.ts"],
   eval: ["base", "world", "loop/ports.ts"],
   worker: ["base", "gpu", "ops", "model", "train", "world", "loop", "store", "judge", "eval"],
-  cli: ["base", "gpu", "ops", "model", "train", "world", "loop", "store", "judge", "eval"],
+  cli: ["base", "gpu", "ops", "model", "train", "world", "loop", "store", "judge", "eval", "worker/compose.ts"],
   ui: ["base", "worker/client", "worker/api.ts", "worker/capabilities.ts"],
 };
 

@@ -97,7 +97,7 @@ export const pretrain = defineCommand({
     const table = [];
     for (const world of ["A", "B"] as const) {
       const kinds = await evaluateKinds({ engine, adapter: BASE, world, items: values.items, seed: values.seed, kinds: KINDS });
-      table.push(...Object.entries(kinds).map(([kind, heldOut]) => ({ world, kind, heldOut })));
+      table.push(...[...kinds].map(([kind, heldOut]) => ({ world, kind, heldOut })));
     }
     const card = policyCard({ config: POLICY, parameters: parameterCount(POLICY), recipe: RECIPE, steps: values.steps, seed: values.seed, adapter: gpu.summary.description, loss: losses.slice(-50).reduce((a, b) => a + b, 0) / Math.min(50, losses.length), table, hash: draft.hash });
     const { files } = writeModel({ config: POLICY, tensors, extra: { "tokenizer.json": tokenizerJson(), "tokenizer_config.json": tokenizerConfigJson(), "README.md": card } });

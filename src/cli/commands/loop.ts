@@ -1,0 +1,136 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Contour, defaultContour, type JudgeRule } from "../../base/contour.ts";
+import { CONTOURS, parseContour } from "../../base/contours.ts";
+import type { LoopEvent } from "../../base/events.ts";
+import { judgesOf } from "../../judge/jury.ts";
+import { summarise } from "../../loop/summary.ts";
+import { collect, exportRun } from "../../store/archive.ts";
+import { openFolderStore } from "../../store/folder.ts";
+import { composeLoop } from "../../worker/compose.ts";
+import { decode } from "../../world/vocabulary.ts";
+import { defineCommand, UsageError } from "../args.ts";
+import { openJudge } from "../judge.ts";
+import { seedOption } from "../options.ts";
+import { openPolicy } from "../policy.ts";
+
+const RULES: readonly JudgeRule[] = ["default", "pixels", "onnx", "self", "gold", "random", "majority"];
+
+/** `autodidact loop`: the whole self-improvement loop, headless. Every phase is committed, so it goes on where it stopped. */
+export const loop = defineCommand({
+  name: "loop",
+  summary: "the self-improvement loop: propose, sample, judge, filter, pair, train, gate",
+  options: {
+    model: { type: "text", value: "DIR", help: "model folder", default: "public/models/policy" },
+    "judge-model": { type: "text", value: "DIR", help: "folder of the ONNX judge", default: "public/models/judge" },
+    contour: { type: "text", value: "NAME|FILE.json", help: `contour: ${Object.keys(CONTOURS).join(", ")}, or a file`, default: "default" },
+    rounds: { type: "whole", help: "rounds (by default the contour's)", min: 1 },
+    judge: { type: "text", value: "NAME", help: `who decides: ${RULES.join(", ")} (by default the contour's)` },
+    gate: { type: "text", value: "on|off", help: "the gate (by default the contour's)" },
+    "eval-every": { type: "whole", help: "rounds between held-out evaluations (by default the contour's)", min: 1 },
+    "eval-items": { type: "whole", help: "held-out items a world (by default the contour's)", min: 1 },
+    dir: { type: "text", value: "DIR", help: "where the run is kept (by default runs/CONTOUR-JUDGE-SEED)" },
+    resume: { type: "flag", help: "go on with the run in --dir at its last commit" },
+    out: { type: "text", value: "RUN.zip", help: "write the run archive here at the end" },
+    summary: { type: "text", value: "FILE.json", help: "write the summary here as well" },
+    ...seedOption,
+  },
+  example: "autodidact loop --rounds 40 --seed 1 --out run.zip",
+  async run({ values, json, out }) {
+    const contour = await contourOf(values);
+    const directory = values.dir ?? join("runs", `${contour.name}-${contour.judge.rule}${contour.gate.on ? "" : "-ungated"}-${values.seed}`);
+    const store = await openFolderStore(directory, values.resume ? {} : { run: `${contour.name}-${contour.judge.rule}-${values.seed}` });
+    const stored = await store.state();
+    if (stored && !values.resume) throw new Error(`${directory} holds a run already: add --resume to go on with it, or choose another --dir`);
+    const policy = await openPolicy(values.model, null);
+    const wanted = stored?.contour ?? contour;
+    const needsOnnx = [...judgesOf(wanted)].some((judge) => judge.startsWith("onnx"));
+    const onnx = needsOnnx ? await openJudge(values["judge-model"]) : undefined;
+    const began = performance.now();
+    const firstRound = stored?.round ?? 1;
+    const seed = stored?.seed ?? values.seed;
+    const report = (event: LoopEvent): void => {
+      if (event.type !== "evaluated" && event.type !== "gated" && event.type !== "trained" && event.type !== "error") return;
+      const perRound = (performance.now() - began) / 1000 / Math.max(1, event.round - firstRound + 1);
+      const left = Math.round(perRound * Math.max(0, wanted.rounds - event.round));
+      if (json) out.note(JSON.stringify(lineOf(event, left)));
+      else out.note(`round ${event.round}/${wanted.rounds}  ${describe(event)}  ${left} s left`);
+    };
+    const running = composeLoop(
+      { engine: policy.engine, store, ...(onnx ? { onnx } : {}), now: () => Date.now(), emit: report, progress: () => {} },
+      { contour: wanted, seed },
+    );
+    if (stored) await running.resume();
+    else await running.start({ run: store.run, contour, seed, versions: { autodidact: __VERSION__ } });
+    const stop = new AbortController();
+    const interrupt = () => {
+      out.note("stopping after this phase; go on with --resume");
+      stop.abort();
+    };
+    process.once("SIGINT", interrupt);
+    await running.run({ signal: stop.signal });
+    process.off("SIGINT", interrupt);
+    const events = await store.events({ since: 0 });
+    const summary = { contour: wanted.name, judge: wanted.judge.rule, gate: wanted.gate.on, seed, device: policy.engine.device.description, seconds: (performance.now() - began) / 1000, ...summarise(events) };
+    if (values.summary) await writeFile(values.summary, `${JSON.stringify(summary, null, 1)}\n`);
+    if (values.out) await writeFile(values.out, await collect(exportRun(store, { promptText: (ids) => decode(ids) })));
+    out.result(summary, headline(summary));
+    store.close();
+    await policy.close();
+  },
+});
+
+interface LoopValues {
+  readonly contour: string;
+  readonly rounds: number | null;
+  readonly judge: string | null;
+  readonly gate: string | null;
+  readonly "eval-every": number | null;
+  readonly "eval-items": number | null;
+}
+
+async function contourOf(values: LoopValues): Promise<Contour> {
+  const named = CONTOURS[values.contour];
+  const base = named ?? parseContour(JSON.parse(await readContour(values.contour)), values.contour);
+  if (values.judge !== null && !RULES.includes(values.judge as JudgeRule)) throw new UsageError(`--judge is one of ${RULES.join(", ")}, not ${values.judge}`);
+  if (values.gate !== null && values.gate !== "on" && values.gate !== "off") throw new UsageError(`--gate is on or off, not ${values.gate}`);
+  const rule = (values.judge ?? base.judge.rule) as JudgeRule;
+  return {
+    ...base,
+    rounds: values.rounds ?? base.rounds,
+    // A control records what it needs to decide; the default records every judge.
+    judge: { rule, record: rule === defaultContour.judge.rule ? base.judge.record : base.judge.record.filter((judge) => judge === "pixels") },
+    gate: { ...base.gate, on: values.gate === null ? base.gate.on : values.gate === "on" },
+    evaluate: { ...base.evaluate, every: values["eval-every"] ?? base.evaluate.every, items: values["eval-items"] ?? base.evaluate.items },
+  };
+}
+
+async function readContour(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch {
+    throw new UsageError(`--contour: ${path} is neither a file nor one of ${Object.keys(CONTOURS).join(", ")}`);
+  }
+}
+
+function lineOf(event: LoopEvent, left: number): unknown {
+  const common = { round: event.round, type: event.type, secondsLeft: left };
+  if (event.type === "evaluated") return { ...common, world: event.world, heldOut: event.heldOut };
+  if (event.type === "gated") return { ...common, decision: event.report.decision, tests: event.report.tests, items: event.report.items };
+  if (event.type === "trained" && event.outcome.kind === "trained") return { ...common, pairs: event.pairs.length, last: event.outcome.steps.at(-1) };
+  return common;
+}
+
+function describe(event: LoopEvent): string {
+  if (event.type === "evaluated") return `held-out ${event.world} ${event.heldOut.greedy.value.toFixed(3)} (sampled ${event.heldOut.sampled.value.toFixed(3)}, n ${event.heldOut.n})`;
+  if (event.type === "gated") return `gate: ${event.report.decision.kind}, ${event.report.decision.detail}`;
+  if (event.type === "trained" && event.outcome.kind === "trained") return `trained on ${event.pairs.length} pairs, loss ${event.outcome.steps.at(-1)?.loss.toFixed(3)}`;
+  if (event.type === "trained") return event.outcome.kind;
+  return event.type;
+}
+
+function headline(summary: ReturnType<typeof summarise>): string {
+  const world = (name: "A" | "B") => `${name}: ${summary.base[name]?.greedy.value.toFixed(3) ?? "–"} → ${summary.final[name]?.greedy.value.toFixed(3) ?? "–"}`;
+  const count = (kind: string) => summary.rounds.filter((round) => round.decision === kind).length;
+  return `held-out greedy  ${world("B")}  ${world("A")}   accepted ${count("accepted")}, rejected ${count("rejected")}, deferred ${count("deferred")}, labelled gate items ${summary.labelledGateItems}`;
+}

@@ -1,0 +1,11 @@
+import type { Gpu } from "../gpu/device.ts";
+import { Pipelines } from "../gpu/pipelines.ts";
+import { shaderSource } from "../ops/shaders.ts";
+import { chooseVariants } from "../ops/variants.ts";
+import type { Runtime } from "./weights.ts";
+
+/** Pipelines and kernel variants for a device. */
+export function runtimeOn(gpu: Gpu): Runtime {
+  const variants = chooseVariants({ features: gpu.summary.features, subgroupMinSize: gpu.subgroupMinSize });
+  return { device: gpu.device, pipelines: new Pipelines(gpu.device, shaderSource), variants };
+}

@@ -1,0 +1,350 @@
+/** Drives one run: start, pause, step, stop, resume, a visitor's questions, and the way back after a lost device. */
+import type { LoopEvent, Progress } from "../base/events.ts";
+import type { JudgedCandidate, Picture, Task } from "../base/records.ts";
+import type { OnnxScorer } from "../judge/jury.ts";
+import { redraw } from "../judge/pixels.ts";
+import type { Loop } from "../loop/cycle.ts";
+import type { EnginePort, LoopState, StorePort } from "../loop/ports.ts";
+import { parseAnswer, parsePrompt } from "../world/questions.ts";
+import { taskId } from "../world/task.ts";
+import { decode, encode, EOS } from "../world/vocabulary.ts";
+import type { Answer, AskOptions, CorrectOptions, Failure, RunState, RunStatus, StartOptions } from "./api.ts";
+import { composeLoop } from "./compose.ts";
+import { ControlledEngine, Interrupted } from "./controlled-engine.ts";
+import { toFailure, WorkerError } from "./rpc.ts";
+
+/** A device with the model on it. `lost` resolves when the device is gone without our doing. */
+export interface OpenEngine {
+  readonly engine: EnginePort;
+  readonly lost: Promise<string>;
+  setGentle(gentle: boolean): void;
+  close(): Promise<void>;
+}
+
+export interface DriverParts {
+  open(options: Pick<StartOptions, "powerPreference" | "gentle">): Promise<OpenEngine>;
+  store(run: string): StorePort;
+  judge(): Promise<OnnxScorer>;
+  /** Takes the lock that makes every other tab read-only; null if another tab has it. */
+  lock(): Promise<(() => void) | null>;
+  newKey?(): string;
+  now(): number;
+  emit(event: LoopEvent): void;
+  progress(progress: Progress): void;
+  state(state: RunState): void;
+  failure(failure: Failure): void;
+}
+
+/** Attempts to rebuild everything after a lost device before the run pauses. */
+const RECOVERIES = 3;
+const MAX_ANSWER = 30;
+
+interface Active {
+  readonly run: string;
+  readonly options: Pick<StartOptions, "powerPreference" | "gentle">;
+  opened: OpenEngine;
+  engine: ControlledEngine;
+  loop: Loop;
+  unlock: () => void;
+  status: RunStatus;
+  stepping: boolean;
+  recoveries: number;
+  lostMessage: string | null;
+  driving: Promise<void> | null;
+  readonly times: { began: number; rounds: number };
+}
+
+export class Driver {
+  private readonly parts: DriverParts;
+  private active: Active | null = null;
+  /** An engine for questions while no run is open. */
+  private idle: OpenEngine | null = null;
+
+  constructor(parts: DriverParts) {
+    this.parts = parts;
+  }
+
+  async start(options: StartOptions): Promise<RunState> {
+    const run = `${options.contour.name}-${options.seed}-${Math.round(this.parts.now()).toString(36)}`;
+    const contour = { ...options.contour, rounds: options.rounds };
+    const active = await this.open(run, options, contour, options.seed);
+    const state = await this.guarded(() => active.loop.start({ run, contour, seed: options.seed, versions: { autodidact: __VERSION__ } }));
+    return this.go(active, state);
+  }
+
+  async resume(options: { run: string; powerPreference: StartOptions["powerPreference"]; gentle: boolean }): Promise<RunState> {
+    const { active } = this;
+    if (active?.run === options.run && active.status === "paused") {
+      active.engine.release();
+      return this.go(active, this.loopState(active));
+    }
+    const stored = await this.parts.store(options.run).state();
+    if (!stored) throw new WorkerError("no-run", "There is no such run in this browser any more. Start a new one.");
+    const opened = await this.open(options.run, options, stored.contour, stored.seed);
+    return this.go(opened, await this.guarded(() => opened.loop.resume()));
+  }
+
+  async pause(): Promise<RunState> {
+    const active = this.running();
+    active.engine.hold();
+    return this.show(active, "paused");
+  }
+
+  /** One phase, up to its commit. */
+  async step(): Promise<RunState> {
+    const active = this.running();
+    if (active.status === "paused") {
+      active.stepping = true;
+      active.engine.release();
+      this.show(active, "running");
+      active.driving ??= this.drive(active);
+    } else active.stepping = true;
+    await active.driving;
+    return this.runState(active);
+  }
+
+  async stop(): Promise<RunState> {
+    const active = this.running();
+    active.engine.interrupt();
+    await active.driving;
+    const last = await active.loop.stop("stopped by the visitor");
+    const state = this.show(active, last.finished === null ? "failed" : "stopped");
+    await this.close();
+    return state;
+  }
+
+  state(): RunState | null {
+    return this.active ? this.runState(this.active) : null;
+  }
+
+  setGentle(gentle: boolean): void {
+    this.active?.opened.setGentle(gentle);
+  }
+
+  /** Base and incumbent answer the same question; during a run between two of its engine calls. */
+  async ask({ picture, question }: AskOptions): Promise<{ base: Answer; improved: Answer }> {
+    const task = visitorTask(picture, question, this.active?.loop.state()?.round ?? 0);
+    const { active } = this;
+    const incumbent = active?.loop.state()?.incumbent ?? "base";
+    const answer = async (engine: EnginePort, adapter: string): Promise<Answer> => {
+      if (adapter !== "base" && active) {
+        const snapshot = await this.parts.store(active.run).adapter(adapter);
+        if (snapshot) await engine.load(snapshot);
+      }
+      const [candidate] = await engine.greedy([task], { adapter, maxNewTokens: MAX_ANSWER });
+      if (!candidate) throw new WorkerError("internal", "The model gave no answer.");
+      const { text, tokens, logprob } = candidate;
+      return { text: text.trim(), tokens, logprob, redrawn: task.kind === "describe" ? redraw(tokens) : null, adapter };
+    };
+    const both = async (engine: EnginePort) => {
+      const base = await answer(engine, "base");
+      return { base, improved: incumbent === "base" ? base : await answer(engine, incumbent) };
+    };
+    if (active) return active.engine.aside(both);
+    this.idle ??= await this.parts.open({ powerPreference: "high-performance", gentle: false });
+    return both(this.idle.engine);
+  }
+
+  /** A correction becomes a fresh preference pair of the run. */
+  async correct({ picture, question, chosen, rejected }: CorrectOptions): Promise<{ pair: string }> {
+    const active = this.running();
+    const task = visitorTask(picture, question, this.loopState(active).round);
+    const candidate = (text: string, score: number): JudgedCandidate => {
+      const tokens = [...encode(text), EOS];
+      return { tokens, text, logprob: 0, finished: true, scores: { visitor: score }, redrawn: task.kind === "describe" ? redraw(tokens) : null };
+    };
+    const right = candidate(chosen, 1);
+    if (parseAnswer(task.kind, right.tokens) === null) throw new WorkerError("bad-input", `"${chosen}" is not an answer to this question. Say it in the words of the world, for example "red circle b 3".`);
+    if (chosen.trim() === rejected.trim()) throw new WorkerError("bad-input", "The correction says what the model said already.");
+    const state = await active.loop.correct({ task, chosen: right, rejected: candidate(rejected, -1), detail: `${decode(task.prompt)}: "${chosen}" instead of "${rejected}"` });
+    const events = await this.parts.store(active.run).events({ since: state.seq - 1 });
+    const event = events.findLast((one) => one.type === "corrected");
+    if (event?.type !== "corrected") throw new WorkerError("internal", "The correction was stored without an event.");
+    return { pair: event.pair };
+  }
+
+  async dispose(): Promise<void> {
+    this.active?.engine.interrupt();
+    await this.active?.driving;
+    await this.close();
+  }
+
+  private running(): Active {
+    if (!this.active) throw new WorkerError("no-run", "No run is open. Start one first.");
+    return this.active;
+  }
+
+  private loopState(active: Active): LoopState {
+    const state = active.loop.state();
+    if (!state) throw new WorkerError("no-run", "The run has not begun.");
+    return state;
+  }
+
+  /** Lock, device, model, judge and loop of a run; an open run of this tab is closed first, it stays stored. */
+  private async open(run: string, options: Pick<StartOptions, "powerPreference" | "gentle">, contour: LoopState["contour"], seed: number): Promise<Active> {
+    if (this.active?.status === "running" || this.active?.status === "loading") throw new WorkerError("busy", "A run is in progress. Pause or stop it first.");
+    await this.close();
+    const unlock = await this.parts.lock();
+    if (!unlock) throw new WorkerError("locked", "Another tab is training. This one can look on; close the other tab to train here.");
+    try {
+      const opened = this.idle ?? (await this.parts.open(options));
+      this.idle = null;
+      opened.setGentle(options.gentle);
+      const active: Active = { run, options, opened, engine: new ControlledEngine(opened.engine), loop: null as unknown as Loop, unlock, status: "loading", stepping: false, recoveries: 0, lostMessage: null, driving: null, times: { began: 0, rounds: 0 } };
+      active.loop = await this.compose(active, contour, seed);
+      this.active = active;
+      this.watch(active);
+      return active;
+    } catch (error) {
+      unlock();
+      throw error;
+    }
+  }
+
+  private async compose(active: Active, contour: LoopState["contour"], seed: number): Promise<Loop> {
+    const { parts } = this;
+    return composeLoop(
+      {
+        engine: active.engine,
+        store: parts.store(active.run),
+        onnx: await parts.judge(),
+        ...(parts.newKey ? { newKey: () => (parts.newKey as () => string)() } : {}),
+        now: () => parts.now(),
+        emit: (event) => {
+          parts.emit(event);
+          active.times.rounds = event.round;
+          parts.state(this.runState(active));
+        },
+        progress: (progress) => parts.progress(progress),
+      },
+      { contour, seed },
+    );
+  }
+
+  private watch(active: Active): void {
+    const { opened } = active;
+    void opened.lost.then((message) => {
+      if (active.opened === opened) active.lostMessage = message;
+    });
+  }
+
+  private async guarded<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  private go(active: Active, state: LoopState): RunState {
+    if (state.finished !== null) {
+      const shown = this.show(active, "finished");
+      void this.close();
+      return shown;
+    }
+    active.stepping = false;
+    active.times.began ||= this.parts.now();
+    active.driving ??= this.drive(active);
+    return this.show(active, "running");
+  }
+
+  /** Phase after phase until the run is finished, paused after a step, stopped or failed. */
+  private async drive(active: Active): Promise<void> {
+    try {
+      for (;;) {
+        const state = await this.phase(active);
+        if (state === null) return;
+        if (state.finished !== null) {
+          this.show(active, "finished");
+          active.unlock();
+          return;
+        }
+        if (active.stepping) {
+          active.stepping = false;
+          active.engine.hold();
+          this.show(active, "paused");
+          return;
+        }
+      }
+    } finally {
+      active.driving = null;
+    }
+  }
+
+  /** One phase; null when the run ended, with its failure shown. A lost device is opened again and the phase repeated. */
+  private async phase(active: Active): Promise<LoopState | null> {
+    for (;;) {
+      try {
+        const state = await active.loop.advance();
+        active.recoveries = 0;
+        return state;
+      } catch (error) {
+        if (error instanceof Interrupted) return null;
+        await Promise.race([active.opened.lost, new Promise((resolve) => setTimeout(resolve, 200))]);
+        if (active.lostMessage !== null && active.recoveries < RECOVERIES && (await this.recover(active))) continue;
+        this.parts.failure(toFailure(error));
+        active.engine.hold();
+        this.show(active, active.lostMessage === null ? "paused" : "failed");
+        return null;
+      }
+    }
+  }
+
+  /** Everything anew from the last committed state. */
+  private async recover(active: Active): Promise<boolean> {
+    active.recoveries++;
+    this.parts.failure({ ok: false, code: "device-lost", message: `The GPU was lost (${active.lostMessage}). Going on from the last saved step.` });
+    try {
+      await active.opened.close().catch(() => undefined);
+      active.opened = await this.parts.open(active.options);
+      active.lostMessage = null;
+      active.engine = new ControlledEngine(active.opened.engine);
+      this.watch(active);
+      const { contour, seed } = this.loopState(active);
+      active.loop = await this.compose(active, contour, seed);
+      await active.loop.resume();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  private async close(): Promise<void> {
+    const { active } = this;
+    this.active = null;
+    if (!active) return;
+    active.unlock();
+    await active.opened.close();
+  }
+
+  private runState(active: Active): RunState {
+    const state = active.loop.state();
+    const { began, rounds } = active.times;
+    return {
+      run: active.run,
+      status: active.status,
+      round: state?.round ?? 0,
+      rounds: state?.contour.rounds ?? 0,
+      seed: state?.seed ?? 0,
+      seq: state?.seq ?? 0,
+      incumbent: state?.incumbent ?? "base",
+      device: active.engine.device,
+      secondsPerRound: rounds > 1 && began > 0 ? (this.parts.now() - began) / 1000 / (rounds - 1) : null,
+    };
+  }
+
+  private show(active: Active, status: RunStatus): RunState {
+    active.status = status;
+    const state = this.runState(active);
+    this.parts.state(state);
+    return state;
+  }
+}
+
+function visitorTask(picture: Picture, question: string, round: number): Task {
+  const prompt = encode(question);
+  const parsed = parsePrompt(prompt);
+  if (!parsed) throw new WorkerError("bad-input", `"${question}" is not a question this model knows. Ask "describe", for example.`);
+  return { id: taskId(picture, prompt), kind: parsed.kind, prompt, picture, source: "visitor", round };
+}

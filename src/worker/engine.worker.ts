@@ -1,0 +1,119 @@
+/** The engine's worker: the GPU, the model and the loop. It talks to the store's and the judge's workers by itself. */
+import { expose, type Remote, wrap } from "comlink";
+import type { LoopEvent, Progress } from "../base/events.ts";
+import { openGpu } from "../gpu/device.ts";
+import { Pace } from "../gpu/plan.ts";
+import type { OnnxScorer } from "../judge/jury.ts";
+import { loadModel } from "../model/hf.ts";
+import { runtimeOn } from "../model/runtime.ts";
+import { Engine } from "../train/engine.ts";
+import { decode } from "../world/vocabulary.ts";
+import { type AskOptions, type CorrectOptions, type Failure, type RunState, runLock, type StartOptions } from "./api.ts";
+import { Driver, type OpenEngine } from "./driver.ts";
+import { urlFiles } from "./files.ts";
+import type { JudgeApi } from "./judge.worker.ts";
+import { remoteStore } from "./remote-store.ts";
+import { attempt, unwrap, WorkerError } from "./rpc.ts";
+import type { StoreApi } from "./store.worker.ts";
+
+export interface Listeners {
+  event(event: LoopEvent): void;
+  progress(progress: Progress): void;
+  state(state: RunState): void;
+  failure(failure: Failure): void;
+}
+
+/** A submit of at most this many milliseconds; in gentle mode shorter, with a rest after each. */
+const PACE = { targetMs: 100, restMs: 0 };
+const GENTLE = { targetMs: 25, restMs: 25 };
+
+let store: Remote<StoreApi> | null = null;
+let judge: Remote<JudgeApi> | null = null;
+let listeners: Remote<Listeners> | null = null;
+let modelUrl = "";
+
+async function open({ powerPreference, gentle }: Pick<StartOptions, "powerPreference" | "gentle">): Promise<OpenEngine> {
+  const model = await loadModel(urlFiles(modelUrl)).catch((error: unknown) => {
+    throw error instanceof TypeError ? new WorkerError("network", "The model's weights could not be fetched. Check the connection and try again.") : error;
+  });
+  const gpu = await openGpu(navigator.gpu, { powerPreference }).catch((error: unknown) => {
+    throw new WorkerError("no-webgpu", error instanceof Error ? error.message : String(error));
+  });
+  const pace = new Pace();
+  const setGentle = (on: boolean) => Object.assign(pace, on ? GENTLE : PACE);
+  setGentle(gentle);
+  const engine = await Engine.create({ runtime: runtimeOn(gpu), device: gpu.summary, model, decode: (tokens) => decode(tokens), pace });
+  return {
+    engine,
+    lost: gpu.lost.then(({ expected, message }) => (expected ? new Promise<string>(() => {}) : message)),
+    setGentle,
+    close: async () => {
+      await engine.destroy();
+      gpu.destroy();
+    },
+  };
+}
+
+/** Holds the Web Lock until the returned function is called; null if another tab has it. */
+function lock(): Promise<(() => void) | null> {
+  return new Promise((resolve, reject) => {
+    navigator.locks
+      .request(runLock, { ifAvailable: true }, (held) => {
+        if (!held) {
+          resolve(null);
+          return undefined;
+        }
+        return new Promise<void>((release) => resolve(release));
+      })
+      .catch(reject);
+  });
+}
+
+function remoteJudge(): OnnxScorer {
+  const remote = judge;
+  if (!remote) throw new WorkerError("internal", "The judge's worker is not connected.");
+  return { score: (items) => unwrap(remote.score(items)) };
+}
+
+const driver = new Driver({
+  open,
+  store: (run) => {
+    if (!store) throw new WorkerError("internal", "The store's worker is not connected.");
+    return remoteStore(store, run);
+  },
+  judge: async () => {
+    if (judge) await unwrap(judge.ready());
+    return remoteJudge();
+  },
+  lock,
+  newKey: () => Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) => byte.toString(16).padStart(2, "0")).join(""),
+  now: () => performance.timeOrigin + performance.now(),
+  emit: (event) => void listeners?.event(event),
+  progress: (progress) => void listeners?.progress(progress),
+  state: (state) => void listeners?.state(state),
+  failure: (failure) => void listeners?.failure(failure),
+});
+
+const api = {
+  listen(page: Remote<Listeners>): void {
+    listeners = page;
+  },
+  connect(options: { model: string; store: MessagePort; judge: MessagePort }): void {
+    modelUrl = options.model;
+    store = wrap<StoreApi>(options.store);
+    judge = wrap<JudgeApi>(options.judge);
+  },
+  start: (options: StartOptions) => attempt(() => driver.start(options)),
+  resume: (options: { run: string; powerPreference: StartOptions["powerPreference"]; gentle: boolean }) => attempt(() => driver.resume(options)),
+  pause: () => attempt(() => driver.pause()),
+  step: () => attempt(() => driver.step()),
+  stop: () => attempt(() => driver.stop()),
+  state: () => driver.state(),
+  setGentle: (gentle: boolean) => driver.setGentle(gentle),
+  ask: (options: AskOptions) => attempt(() => driver.ask(options)),
+  correct: (options: CorrectOptions) => attempt(() => driver.correct(options)),
+  dispose: () => driver.dispose(),
+};
+
+export type EngineApi = typeof api;
+expose(api);

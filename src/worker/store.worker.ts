@@ -1,0 +1,102 @@
+/** The store's worker: IndexedDB of all runs, archives. It outlives the engine's worker and its GPU. */
+import { expose, transfer } from "comlink";
+import { zipSync } from "fflate";
+import type { AdapterSnapshot, Commit, LoopState } from "../loop/ports.ts";
+import type { LoopEvent } from "../base/events.ts";
+import type { Pair, PairStatus } from "../base/records.ts";
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "../model/peft.ts";
+import { collect, exportRun } from "../store/archive.ts";
+import { openLibrary, type RunLibrary } from "../store/idb.ts";
+import type { RunStore } from "../store/run.ts";
+import type { RunRecord } from "../store/schema.ts";
+import { importRun } from "../store/verify.ts";
+import { decode } from "../world/vocabulary.ts";
+import type { Result, RunSummary } from "./api.ts";
+import { attempt, WorkerError } from "./rpc.ts";
+
+let library: Promise<RunLibrary> | null = null;
+const stores = new Map<string, RunStore>();
+
+async function open(run: string): Promise<RunStore> {
+  library ??= openLibrary();
+  library.catch(() => {
+    library = null;
+  });
+  let store = stores.get(run);
+  if (!store) {
+    store = (await library).open(run);
+    stores.set(run, store);
+  }
+  return store;
+}
+
+const all = async (): Promise<RunLibrary> => {
+  library ??= openLibrary();
+  return library;
+};
+
+const summaryOf = (record: RunRecord): RunSummary => ({
+  run: record.run,
+  name: record.title,
+  startedAt: record.startedAt,
+  status: record.finished === null ? "paused" : record.finished === "stopped" ? "stopped" : "finished",
+  round: record.round,
+  rounds: record.rounds,
+  seed: record.seed,
+  accepted: record.accepted,
+  rejected: record.rejected,
+  heldOut: record.heldOut,
+  bytes: record.bytes,
+  events: record.events,
+  incumbent: record.incumbent,
+  imported: record.imported,
+});
+
+async function adapterOf(run: string, hash: string): Promise<AdapterSnapshot> {
+  const snapshot = await (await open(run)).adapter(hash);
+  if (!snapshot) throw new WorkerError("bad-input", hash === "base" ? "The model is still the base: no update has been accepted yet, so there is no adapter to export." : `The run has no adapter ${hash.slice(0, 12)}.`);
+  return snapshot;
+}
+
+/** What other workers and the page call. */
+const api = {
+  state: (run: string): Promise<Result<LoopState | null>> => attempt(async () => (await open(run)).state()),
+  commit: (run: string, change: Commit): Promise<Result<void>> => attempt(async () => (await open(run)).commit(change)),
+  pairs: (run: string, query: { status?: PairStatus; round?: number; limit?: number }): Promise<Result<readonly Pair[]>> => attempt(async () => (await open(run)).pairs(query)),
+  hasPair: (run: string, id: string): Promise<Result<boolean>> => attempt(async () => (await open(run)).hasPair(id)),
+  adapter: (run: string, hash: string): Promise<Result<AdapterSnapshot | null>> => attempt(async () => (await open(run)).adapter(hash)),
+  events: (run: string, query: { since: number }): Promise<Result<readonly LoopEvent[]>> => attempt(async () => (await open(run)).events(query)),
+  pairsById: (run: string, ids: readonly string[]): Promise<Result<readonly Pair[]>> => attempt(async () => (await open(run)).pairsById(ids)),
+
+  runs: (): Promise<Result<readonly RunSummary[]>> => attempt(async () => (await (await all()).list()).map(summaryOf)),
+  deleteRun: (run: string): Promise<Result<null>> =>
+    attempt(async () => {
+      await (await all()).delete(run);
+      stores.delete(run);
+      return null;
+    }),
+  exportRun: async (run: string): Promise<Result<Uint8Array>> => {
+    const result = await attempt(async () => collect(exportRun(await open(run), { promptText: (ids) => decode(ids) })));
+    return result.ok ? transfer(result, [result.value.buffer]) : result;
+  },
+  exportAdapter: (run: string, hash: string): Promise<Result<Uint8Array>> =>
+    attempt(async () => {
+      const { adapter, config } = await adapterOf(run, hash);
+      return zipSync({ [ADAPTER_CONFIG]: new TextEncoder().encode(config), [ADAPTER_WEIGHTS]: adapter });
+    }),
+  importRun: (bytes: Uint8Array): Promise<Result<RunSummary>> =>
+    attempt(async () => {
+      const contents = await importRun(bytes, (run) => open(run));
+      const record = (await (await all()).list()).find((one) => one.run === contents.state.run);
+      if (!record) throw new WorkerError("internal", "The run was imported but is not in the list.");
+      return summaryOf(record);
+    }),
+};
+
+export type StoreApi = typeof api;
+
+expose(api);
+self.addEventListener("message", ({ data }: MessageEvent) => {
+  // The engine's worker talks to this one over a port of its own.
+  if (data?.type === "connect") expose(api, data.port as MessagePort);
+});
