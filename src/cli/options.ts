@@ -60,6 +60,12 @@ export const preferenceOptions = {
     default: "sigmoid",
     choices: ["sigmoid", "ipo", "hinge", "robust", "sigmoid_norm"],
   },
+  "label-smoothing": {
+    type: "number",
+    help: "share of flipped preferences that the robust loss assumes, below 0.5",
+    default: 0,
+    min: 0,
+  },
   beta: { type: "number", help: "inverse temperature of the preference model", default: 0.1, min: 0 },
   reference: {
     type: "text",

@@ -1,0 +1,57 @@
+/** A LoRA adapter in training on a frozen model: its factors, gradients and moments on the GPU, and the steps. */
+import type { Pace } from "../gpu/plan.ts";
+import type { LoraAdapter } from "../model/peft.ts";
+import { FlatTensors, LoraWeights, type ModelWeights, type Runtime } from "../model/weights.ts";
+import { type Group, type Hyper, type LossSettings, type StepResult, Trainer } from "./step.ts";
+
+/** An adapter's factors on the GPU, not merged into the weights. */
+export function placeAdapter(runtime: Runtime, weights: ModelWeights, adapter: LoraAdapter, label: string): LoraWeights {
+  const lora = new LoraWeights(runtime, weights.config, adapter, label);
+  lora.flat.writeAll(lora.pack(adapter));
+  return lora;
+}
+
+export class AdapterTraining {
+  private readonly start: LoraAdapter;
+  private readonly lora: LoraWeights;
+  private readonly m: FlatTensors;
+  private readonly v: FlatTensors;
+  private readonly trainer: Trainer;
+  private done = 0;
+
+  constructor(runtime: Runtime, weights: ModelWeights, start: LoraAdapter, pace?: Pace) {
+    this.start = start;
+    this.lora = placeAdapter(runtime, weights, start, "adapter");
+    const shapes = new Map([...this.lora.flat.places].map(([name, { shape }]) => [name, shape]));
+    const flat = (label: string) => new FlatTensors(runtime.device, label, shapes);
+    const grads = flat("gradients");
+    this.lora.grads = grads;
+    this.m = flat("m");
+    this.v = flat("v");
+    this.trainer = new Trainer(runtime, weights, { lora: this.lora, values: this.lora.flat, grads, m: this.m, v: this.v }, pace);
+  }
+
+  /** Steps that were taken. */
+  get steps(): number {
+    return this.done;
+  }
+
+  /** One step of AdamW. A result that is not finite has changed nothing and does not count. */
+  async step(groups: readonly Group[], settings: LossSettings, hyper: Omit<Hyper, "step">): Promise<StepResult> {
+    const result = await this.trainer.step(groups, settings, { ...hyper, step: this.done + 1 });
+    if (result.finite) this.done++;
+    return result;
+  }
+
+  /** The adapter as it stands. */
+  async adapter(): Promise<LoraAdapter> {
+    return { ...this.start, tensors: this.lora.unpack(await this.lora.flat.read()) };
+  }
+
+  async destroy(): Promise<void> {
+    await this.trainer.destroy();
+    this.m.destroy();
+    this.v.destroy();
+    this.lora.destroy();
+  }
+}
