@@ -51,6 +51,8 @@ export class App {
   readonly settings: Signal<Settings>;
   /** Which picture of the round is on show. */
   readonly taskIndex = signal(0);
+  /** All answers to the picture, or a few. */
+  readonly allAnswers = signal(false);
   /** Index of the update that WHY shows; null for the newest decision. */
   readonly updateIndex = signal<number | null>(null);
   readonly openStage = signal<Stage | null>(null);

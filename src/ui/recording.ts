@@ -10,6 +10,8 @@ import { Timeline } from "./timeline.ts";
 export const recordingUrl = "recordings/default.jsonl.gz";
 
 const sliceMs = 10;
+/** A recording moves at most ten times a second; events in between are shown together. */
+const redrawMs = 100;
 
 /**
  * Events of a recording. Gzip is recognised by its first bytes, because some servers unpack it on the way.
@@ -192,7 +194,7 @@ export class RecordingSession implements Session {
       this.status.value = "finished";
       return;
     }
-    this.#cancel = this.#options.later(() => this.#tick(), Math.max(16, (next - clock) / this.speed.value));
+    this.#cancel = this.#options.later(() => this.#tick(), Math.max(redrawMs, (next - clock) / this.speed.value));
   }
 }
 

@@ -1,4 +1,3 @@
-import { useState } from "preact/hooks";
 import type { FilterReason, FilterVerdict, JudgedCandidate, JudgedTask, JudgeName } from "../../base/records.ts";
 import { decode } from "../../world/vocabulary.ts";
 import { useApp } from "../context.ts";
@@ -17,8 +16,9 @@ export function Now() {
   const app = useApp();
   const s = t().now;
   const model = app.model.value;
-  const preview = app.session.value?.progress.value?.preview;
-  const tasks = model.tasks.length > 0 ? model.tasks : preview ? [preview] : [];
+  const session = app.session.value;
+  const preview = session?.following.value ? session.progress.value?.preview : undefined;
+  const tasks = tasksOnShow(model, preview);
   const index = Math.min(app.taskIndex.value, Math.max(0, tasks.length - 1));
   const shown = tasks[index];
   // A picture that is being answered right now shows its first answers before they are committed.
@@ -33,12 +33,19 @@ export function Now() {
         {tasks.length > 1 && <Pager index={index} total={tasks.length} />}
       </div>
       {judged ? (
-        <Shown judged={judged} model={model} />
+        // A new picture is a new block: nothing that was there moves.
+        <Shown key={judged.task.id} judged={judged} model={model} />
       ) : (
         <p class="quiet empty">{model.count > 0 && model.facts.proposed ? s.noPreview : s.waiting}</p>
       )}
     </section>
   );
+}
+
+/** Pictures of the newest round; the one being answered right now if its round is not committed yet. */
+function tasksOnShow(model: LoopModel, preview: JudgedTask | undefined): readonly JudgedTask[] {
+  const committed = model.tasks[0]?.task.round ?? -1;
+  return preview && preview.task.round > committed ? [preview] : model.tasks;
 }
 
 function Pager({ index, total }: { readonly index: number; readonly total: number }) {
@@ -85,7 +92,8 @@ function Shown({ judged, model }: { readonly judged: JudgedTask; readonly model:
 }
 
 function Candidates({ judged, verdict }: { readonly judged: JudgedTask; readonly verdict: FilterVerdict | undefined }) {
-  const [all, setAll] = useState(false);
+  const app = useApp();
+  const all = app.allAnswers.value;
   const s = t().now;
   const { candidates } = judged;
   if (candidates.length === 0) return <p class="quiet empty">{s.waiting}</p>;
@@ -94,7 +102,7 @@ function Candidates({ judged, verdict }: { readonly judged: JudgedTask; readonly
   const rows = all ? order : brief(order);
   return (
     <div class="candidates">
-      <ul aria-label={s.samples}>
+      <ul key={verdict?.kind ?? "open"} aria-label={s.samples}>
         {rows.map((index) => (
           <Row
             key={index}
@@ -106,7 +114,14 @@ function Candidates({ judged, verdict }: { readonly judged: JudgedTask; readonly
         ))}
       </ul>
       {order.length > briefly && (
-        <button type="button" class="link" aria-expanded={all} onClick={() => setAll(!all)}>
+        <button
+          type="button"
+          class="link"
+          aria-expanded={all}
+          onClick={() => {
+            app.allAnswers.value = !all;
+          }}
+        >
           {all ? s.fewer : s.more(order.length)}
         </button>
       )}

@@ -148,6 +148,7 @@ function Speed({ session }: { readonly session: RecordingSession }) {
     <label class="speed">
       <span>{s.speed}</span>
       <select
+        aria-label={s.speed}
         value={String(session.speed.value)}
         onChange={(event) => session.setSpeed(Number(event.currentTarget.value))}
       >

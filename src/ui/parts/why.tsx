@@ -26,7 +26,11 @@ export function Why() {
         </h2>
         <Chooser model={model} current={update} />
       </div>
-      {update ? <UpdateView key={update.index} update={update} /> : <p class="quiet empty">{s.noDecision}</p>}
+      {update ? (
+        <UpdateView key={`${update.index} ${update.outcome.kind}`} update={update} />
+      ) : (
+        <p class="quiet empty">{s.noDecision}</p>
+      )}
     </section>
   );
 }
