@@ -17,7 +17,16 @@ export const allowed: Readonly<Record<string, readonly string[]>> = {
   eval: ["base", "world", "loop/ports.ts"],
   worker: ["base", "gpu", "ops", "model", "train", "world", "loop", "store", "judge", "eval"],
   cli: ["base", "gpu", "ops", "model", "train", "world", "loop", "store", "judge", "eval", "worker/compose.ts"],
-  ui: ["base", "worker/client", "worker/api.ts", "worker/capabilities.ts", "world/render.ts", "world/scene.ts", "world/questions.ts", "world/vocabulary.ts"],
+  ui: [
+    "base",
+    "worker/client",
+    "worker/api.ts",
+    "worker/capabilities.ts",
+    "world/render.ts",
+    "world/scene.ts",
+    "world/questions.ts",
+    "world/vocabulary.ts",
+  ],
 };
 
 /** Files that only some may import, whatever the table says: the truth about a picture. */
