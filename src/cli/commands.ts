@@ -1,5 +1,6 @@
 import type { AnyCommand } from "./args.ts";
 import { dpo } from "./commands/dpo.ts";
+import { bench } from "./commands/bench.ts";
 import { evaluate } from "./commands/eval.ts";
 import { generate } from "./commands/generate.ts";
 import { info } from "./commands/info.ts";
@@ -10,4 +11,4 @@ import { sft } from "./commands/sft.ts";
 import { verify } from "./commands/verify.ts";
 
 /** Every command, in the order in which --help lists them. A new one is a file in src/cli/commands and a line here. */
-export const COMMANDS: readonly AnyCommand[] = [info, logprobs, generate, dpo, sft, evaluate, loop, pretrain, verify];
+export const COMMANDS: readonly AnyCommand[] = [info, logprobs, generate, dpo, sft, evaluate, loop, pretrain, bench, verify];

@@ -1,5 +1,7 @@
 /** Compute pipelines, compiled once per (shader, constants) and device. Errors name our file and line. */
 
+import type { Plan } from "./plan.ts";
+
 export type ShaderSource = (name: string) => string;
 export type Constants = Readonly<Record<string, number>>;
 
@@ -8,6 +10,8 @@ export class ShaderError extends Error {
 }
 
 export class Pipelines {
+  /** Live plans of this device, for profiles and memory reports. */
+  readonly plans = new Set<Plan>();
   private readonly modules = new Map<string, GPUShaderModule>();
   private readonly pipelines = new Map<string, Promise<GPUComputePipeline>>();
   private readonly device: GPUDevice;

@@ -51,10 +51,12 @@ export class Plan {
   private readonly steps: readonly Step[];
   private readonly owned: readonly GPUBuffer[];
   private readonly kept: ReadonlyMap<number, GPUBuffer>;
+  private readonly onDestroy: () => void;
   private staging: { buffer: GPUBuffer; size: number; busy: boolean }[] = [];
 
-  constructor(label: string, device: GPUDevice, steps: readonly Step[], owned: readonly GPUBuffer[], kept: ReadonlyMap<number, GPUBuffer>) {
+  constructor(label: string, device: GPUDevice, steps: readonly Step[], owned: readonly GPUBuffer[], kept: ReadonlyMap<number, GPUBuffer>, onDestroy: () => void) {
     this.label = label;
+    this.onDestroy = onDestroy;
     this.device = device;
     this.steps = steps;
     this.owned = owned;
@@ -175,6 +177,7 @@ export class Plan {
     for (const buffer of this.owned) buffer.destroy();
     for (const slot of this.staging) slot.buffer.destroy();
     this.staging = [];
+    this.onDestroy();
   }
 }
 
@@ -236,6 +239,11 @@ export async function compile(label: string, graph: Graph, device: GPUDevice, pi
   const uniformBuffer = create("uniforms", uniforms.words.byteLength, UNIFORM);
   device.queue.writeBuffer(uniformBuffer, 0, uniforms.words);
 
+  for (const { shader, bindings } of dispatches)
+    for (const { tensor } of bindings.filter(({ access }) => access === "write"))
+      if (bindings.some((other) => other.access === "read" && place.get(other.tensor.id)?.buffer === place.get(tensor.id)?.buffer))
+        throw new Error(`plan ${label}: ${shader} reads and writes ${tensor.name} in one dispatch, which WebGPU forbids`);
+
   const compiled = await Promise.all(dispatches.map((dispatch) => pipelines.get(dispatch.shader, dispatch.constants)));
   const steps = dispatches.map((dispatch, i): Step => {
     const pipeline = compiled[i] as GPUComputePipeline;
@@ -248,7 +256,9 @@ export async function compile(label: string, graph: Graph, device: GPUDevice, pi
     const group = device.createBindGroup({ label: `${label}: ${dispatch.shader}`, layout: pipeline.getBindGroupLayout(0), entries });
     return { pipeline, group, workgroups: dispatch.workgroups, flops: dispatch.flops, shader: dispatch.shader };
   });
-  return new Plan(label, device, steps, owned, kept);
+  const plan: Plan = new Plan(label, device, steps, owned, kept, () => pipelines.plans.delete(plan));
+  pipelines.plans.add(plan);
+  return plan;
 }
 
 const align16 = (bytes: number) => Math.ceil(bytes / 16) * 16;

@@ -16,6 +16,8 @@ export interface PretrainOptions {
   /** Groups of rows for a step, each with one answer; groups of equal shapes share a plan. */
   readonly batch: (step: number) => readonly (readonly PackedRow[])[];
   readonly onStep?: (report: { step: number; loss: number; gradNorm: number }) => void;
+  /** Called after the last step, before anything is freed. */
+  readonly onEnd?: () => Promise<void>;
 }
 
 /**
@@ -58,6 +60,7 @@ export async function pretrain(runtime: Runtime, config: ModelConfig, options: P
     if (!result.finite) throw new Error(`pre-training diverged at step ${step}: the loss or its gradient is not finite. Lower the learning rate.`);
     options.onStep?.({ step, loss: result.loss / groups.length, gradNorm: result.gradNorm });
   }
+  await options.onEnd?.();
   const tensors = await weights.toHost();
   await trainer.destroy();
   for (const { buffer } of [trainable.grads, trainable.m, trainable.v]) buffer.destroy();
