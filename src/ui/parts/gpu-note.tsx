@@ -25,7 +25,7 @@ export function GpuNote() {
   return (
     <p class={`gpu-note ${gpu?.fallback ? "warn" : ""}`}>
       {gpu && <strong>{s.ready(s.name(gpu))}</strong>} {seconds !== null && s.perRound(duration(seconds))}{" "}
-      {footprint && (missing > 0 ? s.download(bytes(missing)) : s.cached)}{" "}
+      {footprint && footprint.bytes > 0 && (missing > 0 ? s.download(bytes(missing)) : s.cached)}{" "}
       {app.offline.value.kind === "ready" && s.offline} {gpu?.fallback && s.slow}
     </p>
   );

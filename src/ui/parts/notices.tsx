@@ -11,10 +11,17 @@ export function Notices() {
     <>
       {failed && (
         <div class="notice" role="alert">
-          <p>
-            <strong>{s.title[failed.code]}.</strong> {failed.message}
-            {failed.detail && <span class="quiet"> {failed.detail}</span>}
-          </p>
+          <div>
+            <p>
+              <strong>{s.title[failed.code]}.</strong> {failed.message}
+            </p>
+            {failed.detail && (
+              <details>
+                <summary class="quiet">{s.details}</summary>
+                <code class="failure-detail">{failed.detail}</code>
+              </details>
+            )}
+          </div>
           <button type="button" class="link" onClick={() => app.dismiss()}>
             {s.dismiss}
           </button>

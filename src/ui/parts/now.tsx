@@ -36,10 +36,16 @@ export function Now() {
         // A new picture is a new block: nothing that was there moves.
         <Shown key={judged.task.id} judged={judged} model={model} />
       ) : (
-        <p class="quiet empty">{model.count > 0 && model.facts.proposed ? s.noPreview : s.waiting}</p>
+        <p class="quiet empty">{emptyWords(model, session?.status.value === "loading")}</p>
       )}
     </section>
   );
+}
+
+function emptyWords(model: LoopModel, loading: boolean): string {
+  const s = t().now;
+  if (loading) return s.loading;
+  return model.facts.proposed ? s.noPreview : s.waiting;
 }
 
 /** Pictures of the newest round; the one being answered right now if its round is not committed yet. */

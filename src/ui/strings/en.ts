@@ -154,6 +154,7 @@ export const en = {
   now: {
     title: "Now",
     waiting: "Waiting for the first picture…",
+    loading: "Loading weights and judge, and compiling the kernels for this GPU…",
     noPreview: "This round's pictures are not in the log.",
     seen: "Seen",
     seenLabel: (world: string) => `Picture that the model sees, ${world}`,
@@ -492,6 +493,7 @@ export const en = {
       internal: "Something broke",
     } satisfies Record<FailureCode, string>,
     dismiss: "Dismiss",
+    details: "Details for a bug report",
     unexpected: "An unexpected error stopped this. What was committed is kept; reload the page to go on.",
   },
 
