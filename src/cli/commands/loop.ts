@@ -1,20 +1,16 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Contour, defaultContour, type JudgeRule } from "../../base/contour.ts";
+import type { Contour, JudgeRule } from "../../base/contour.ts";
 import { CONTOURS, parseContour } from "../../base/contours.ts";
 import type { LoopEvent } from "../../base/events.ts";
-import { judgesOf } from "../../judge/jury.ts";
-import { summarise } from "../../loop/summary.ts";
+import type { summarise } from "../../loop/summary.ts";
 import { collect, exportRun } from "../../store/archive.ts";
-import { openFolderStore } from "../../store/folder.ts";
-import { composeLoop } from "../../worker/compose.ts";
 import { decode } from "../../world/vocabulary.ts";
 import { defineCommand, UsageError } from "../args.ts";
 import { openJudge } from "../judge.ts";
 import { seedOption } from "../options.ts";
 import { openPolicy } from "../policy.ts";
-
-const RULES: readonly JudgeRule[] = ["default", "pixels", "onnx", "self", "gold", "random", "majority"];
+import { controlled, RULES, runLoop, runName } from "../run-loop.ts";
 
 /** `autodidact loop`: the whole self-improvement loop, headless. Every phase is committed, so it goes on where it stopped. */
 export const loop = defineCommand({
@@ -38,40 +34,21 @@ export const loop = defineCommand({
   example: "autodidact loop --rounds 40 --seed 1 --out run.zip",
   async run({ values, json, out }) {
     const contour = await contourOf(values);
-    const directory = values.dir ?? join("runs", `${contour.name}-${contour.judge.rule}${contour.gate.on ? "" : "-ungated"}-${values.seed}`);
-    const store = await openFolderStore(directory, values.resume ? {} : { run: `${contour.name}-${contour.judge.rule}-${values.seed}` });
-    const stored = await store.state();
-    if (stored && !values.resume) throw new Error(`${directory} holds a run already: add --resume to go on with it, or choose another --dir`);
+    const directory = values.dir ?? join("runs", runName(contour, values.seed));
     const policy = await openPolicy(values.model, null);
-    const wanted = stored?.contour ?? contour;
-    const needsOnnx = [...judgesOf(wanted)].some((judge) => judge.startsWith("onnx"));
-    const onnx = needsOnnx ? await openJudge(values["judge-model"]) : undefined;
-    const began = performance.now();
-    const firstRound = stored?.round ?? 1;
-    const seed = stored?.seed ?? values.seed;
-    const report = (event: LoopEvent): void => {
-      if (event.type !== "evaluated" && event.type !== "gated" && event.type !== "trained" && event.type !== "error") return;
-      const perRound = (performance.now() - began) / 1000 / Math.max(1, event.round - firstRound + 1);
-      const left = Math.round(perRound * Math.max(0, wanted.rounds - event.round));
-      if (json) out.note(JSON.stringify(lineOf(event, left)));
-      else out.note(`round ${event.round}/${wanted.rounds}  ${describe(event)}  ${left} s left`);
-    };
-    const running = composeLoop(
-      { engine: policy.engine, store, ...(onnx ? { onnx } : {}), now: () => Date.now(), emit: report, progress: () => {} },
-      { contour: wanted, seed },
-    );
-    if (stored) await running.resume();
-    else await running.start({ run: store.run, contour, seed, versions: { autodidact: __VERSION__ } });
-    const stop = new AbortController();
-    const interrupt = () => {
-      out.note("stopping after this phase; go on with --resume");
-      stop.abort();
-    };
-    process.once("SIGINT", interrupt);
-    await running.run({ signal: stop.signal });
-    process.off("SIGINT", interrupt);
-    const events = await store.events({ since: 0 });
-    const summary = { contour: wanted.name, judge: wanted.judge.rule, gate: wanted.gate.on, seed, device: policy.engine.device.description, seconds: (performance.now() - began) / 1000, ...summarise(events) };
+    const { summary, store } = await runLoop({
+      engine: policy.engine,
+      openJudge: () => openJudge(values["judge-model"]),
+      contour,
+      seed: values.seed,
+      directory,
+      resume: values.resume,
+      onEvent: (event, left) => {
+        const line = json ? lineOf(event, left) : describe(event);
+        if (line !== null) out.note(json ? JSON.stringify(line) : `round ${event.round}/${contour.rounds}  ${line}  ${left} s left`);
+      },
+      onInterrupt: () => out.note("stopping after this phase; go on with --resume"),
+    });
     if (values.summary) await writeFile(values.summary, `${JSON.stringify(summary, null, 1)}\n`);
     if (values.out) await writeFile(values.out, await collect(exportRun(store, { promptText: (ids) => decode(ids) })));
     out.result(summary, headline(summary));
@@ -96,10 +73,8 @@ async function contourOf(values: LoopValues): Promise<Contour> {
   if (values.gate !== null && values.gate !== "on" && values.gate !== "off") throw new UsageError(`--gate is on or off, not ${values.gate}`);
   const rule = (values.judge ?? base.judge.rule) as JudgeRule;
   return {
-    ...base,
+    ...controlled(base, rule),
     rounds: values.rounds ?? base.rounds,
-    // A control records what it needs to decide; the default records every judge.
-    judge: { rule, record: rule === defaultContour.judge.rule ? base.judge.record : base.judge.record.filter((judge) => judge === "pixels") },
     gate: { ...base.gate, on: values.gate === null ? base.gate.on : values.gate === "on" },
     evaluate: { ...base.evaluate, every: values["eval-every"] ?? base.evaluate.every, items: values["eval-items"] ?? base.evaluate.items },
   };
@@ -114,6 +89,7 @@ async function readContour(path: string): Promise<string> {
 }
 
 function lineOf(event: LoopEvent, left: number): unknown {
+  if (!["evaluated", "gated", "trained", "error"].includes(event.type)) return null;
   const common = { round: event.round, type: event.type, secondsLeft: left };
   if (event.type === "evaluated") return { ...common, world: event.world, heldOut: event.heldOut };
   if (event.type === "gated") return { ...common, decision: event.report.decision, tests: event.report.tests, items: event.report.items };
@@ -121,12 +97,12 @@ function lineOf(event: LoopEvent, left: number): unknown {
   return common;
 }
 
-function describe(event: LoopEvent): string {
+function describe(event: LoopEvent): string | null {
   if (event.type === "evaluated") return `held-out ${event.world} ${event.heldOut.greedy.value.toFixed(3)} (sampled ${event.heldOut.sampled.value.toFixed(3)}, n ${event.heldOut.n})`;
   if (event.type === "gated") return `gate: ${event.report.decision.kind}, ${event.report.decision.detail}`;
   if (event.type === "trained" && event.outcome.kind === "trained") return `trained on ${event.pairs.length} pairs, loss ${event.outcome.steps.at(-1)?.loss.toFixed(3)}`;
   if (event.type === "trained") return event.outcome.kind;
-  return event.type;
+  return null;
 }
 
 function headline(summary: ReturnType<typeof summarise>): string {
