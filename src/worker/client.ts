@@ -1,4 +1,5 @@
 /** The page's side of the workers. They start at the first call that needs them; the main thread only draws. */
+import ortWasm from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 import { proxy, type Remote, transfer, wrap } from "comlink";
 import type { ClientEvents, Failure, Result, RunState, StorageReport, WorkerClient } from "./api.ts";
 import { detectCapabilities } from "./capabilities.ts";
@@ -8,8 +9,16 @@ import type { StoreApi } from "./store.worker.ts";
 
 type Callback<K extends keyof ClientEvents> = (payload: ClientEvents[K]) => void;
 
-/** What a first live run fetches, below the page's own address. */
-const ASSETS = ["models/policy/model.safetensors", "models/judge/image_encoder.onnx", "models/judge/text_encoder.onnx"];
+/** What a first live run fetches: paths below the page's own address. */
+const ASSETS = ["models/policy/model.safetensors", "models/judge/image_encoder.onnx", "models/judge/text_encoder.onnx", ortWasm];
+
+/** Which run was going on when the page went away: a reload goes on with it, a paused one stays paused. */
+const RUNNING = "autodidact.running";
+
+function remember(state: RunState): void {
+  if (state.status === "running") localStorage.setItem(RUNNING, state.run);
+  else if (state.status !== "loading" && localStorage.getItem(RUNNING) === state.run) localStorage.removeItem(RUNNING);
+}
 
 interface Workers {
   readonly threads: readonly Worker[];
@@ -64,7 +73,10 @@ export function createClient(): WorkerClient {
       proxy({
         event: (event: ClientEvents["event"]) => tell("event", event),
         progress: (progress: ClientEvents["progress"]) => tell("progress", progress),
-        state: (state: RunState) => tell("state", state),
+        state: (state: RunState) => {
+          remember(state);
+          tell("state", state);
+        },
         failure: (failure: Failure) => tell("failure", failure),
       }) as unknown as Remote<Listeners>,
     );
@@ -111,7 +123,12 @@ export function createClient(): WorkerClient {
       await navigator.storage?.persist?.();
       return storage();
     },
-    runs: () => store().runs(),
+    runs: async () => {
+      const result = await store().runs();
+      if (!result.ok) return result;
+      const running = localStorage.getItem(RUNNING);
+      return { ok: true, value: result.value.map((run) => (run.run === running && run.status === "paused" ? { ...run, status: "running" } : run)) };
+    },
     deleteRun: (run) => store().deleteRun(run),
     exportRun: (run) => store().exportRun(run),
     exportAdapter: ({ run, adapter }) => store().exportAdapter(run, adapter),

@@ -27,14 +27,19 @@ export interface Listeners {
 const PACE = { targetMs: 100, restMs: 0 };
 const GENTLE = { targetMs: 25, restMs: 25 };
 
+/** Progress reaches the page at most ten times a second. */
+const PROGRESS_MS = 100;
+
 let store: Remote<StoreApi> | null = null;
 let judge: Remote<JudgeApi> | null = null;
 let listeners: Remote<Listeners> | null = null;
 let modelUrl = "";
+let lastProgress = 0;
 
 async function open({ powerPreference, gentle }: Pick<StartOptions, "powerPreference" | "gentle">): Promise<OpenEngine> {
   const model = await loadModel(urlFiles(modelUrl)).catch((error: unknown) => {
-    throw error instanceof TypeError ? new WorkerError("network", "The model's weights could not be fetched. Check the connection and try again.") : error;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new WorkerError("network", `The model could not be loaded (${reason}). Check the connection, reload the page and try again.`);
   });
   const gpu = await openGpu(navigator.gpu, { powerPreference }).catch((error: unknown) => {
     throw new WorkerError("no-webgpu", error instanceof Error ? error.message : String(error));
@@ -89,7 +94,12 @@ const driver = new Driver({
   newKey: () => Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) => byte.toString(16).padStart(2, "0")).join(""),
   now: () => performance.timeOrigin + performance.now(),
   emit: (event) => void listeners?.event(event),
-  progress: (progress) => void listeners?.progress(progress),
+  progress: (progress) => {
+    const at = performance.now();
+    if (!progress.preview && progress.done < progress.total && at - lastProgress < PROGRESS_MS) return;
+    lastProgress = at;
+    void listeners?.progress(progress);
+  },
   state: (state) => void listeners?.state(state),
   failure: (failure) => void listeners?.failure(failure),
 });
