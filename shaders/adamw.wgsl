@@ -1,7 +1,8 @@
 // AdamW (Loshchilov & Hutter 2019) over all trainable tensors at once, after clipping by the global norm.
 // g ← grad · min(1, maxNorm / (|grad| + 1e-6));  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²
-// w ← w − lr·wd·w − lr · (m/bc1) / (√(v/bc2) + eps),   bcᵢ = 1 − βᵢ^step, computed by the host in f64
-// w, grad, m, v: (N)  square: (1) = |grad|²  hyper: (lr, β₁, β₂, eps, wd, bc1, bc2, maxNorm).  One thread per element.
+// w ← w − lr·wd·w − lr · (m/bc1) / (√(v/bc2) + eps),   bcᵢ = 1 − βᵢ^step
+// w, grad, m, v: (N)  square: (1) = |grad|²  One thread per element.
+// hyper: (lr, β₁, β₂, eps, wd, bc1, bc2, maxNorm, 1−β₁, 1−β₂), computed by the host in f64: 1 − 0.999 in f32 is off by 5e-5.
 // A norm that is not finite (checked on bits: WGSL promises neither NaN nor Inf) changes nothing.
 struct P { N: u32 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -20,8 +21,8 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
   if ((bitcast<u32>(square[0]) & 0x7f800000u) == 0x7f800000u) { return; }
   let norm = sqrt(square[0]);
   let g = grad[i] * min(1.0, hyper[7] / (norm + 1e-6));
-  let mean = hyper[1] * m[i] + (1.0 - hyper[1]) * g;
-  let variance = hyper[2] * v[i] + (1.0 - hyper[2]) * g * g;
+  let mean = hyper[1] * m[i] + hyper[8] * g;
+  let variance = hyper[2] * v[i] + hyper[9] * g * g;
   m[i] = mean;
   v[i] = variance;
   let decayed = weight[i] - hyper[0] * hyper[4] * weight[i];

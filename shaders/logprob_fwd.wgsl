@@ -1,11 +1,12 @@
-// logp[m] = logits[m, target[m]] − lse[m],  lse[m] = log Σ_v exp(logits[m,v])
-// logits: (M,V)  target: (M) u32  logp, lse: (M).  Running maximum, one thread per row.
+// logp[m] = logits[m, target[m]] − top[m] − log Σ_v exp(logits[m,v] − top[m]),  top[m] = max_v logits[m,v]
+// logits: (M,V)  target: (M) u32  logp: (M)  norm: (M) of (top, log Σ), kept apart so that large logits lose no digits.
+// One thread per row.
 struct P { M: u32, V: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
 @group(0) @binding(2) var<storage, read> targets: array<u32>;
 @group(0) @binding(3) var<storage, read_write> logp: array<f32>;
-@group(0) @binding(4) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(4) var<storage, read_write> norm: array<vec2f>;
 override WG: u32 = 32;
 
 @compute @workgroup_size(WG)
@@ -17,7 +18,6 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
   for (var v = 0u; v < p.V; v++) { top = max(top, logits[base + v]); }
   var total = 0.0;
   for (var v = 0u; v < p.V; v++) { total += exp(max(logits[base + v] - top, -80.0)); }
-  let norm = top + log(total);
-  lse[m] = norm;
-  logp[m] = logits[base + targets[m]] - norm;
+  norm[m] = vec2f(top, log(total));
+  logp[m] = logits[base + targets[m]] - top - log(total);
 }

@@ -1,5 +1,5 @@
 // Draws the next token of each row, or takes the likeliest at temperature 0.
-// logits: (N,V)  setting: (7) = top-k, seed low, seed high, eos as u32; temperature, top-p, min-p as bits of f32
+// logits: (N,V)  setting: (10) = top-k, seed low, seed high as u32; temperature, top-p, min-p as bits of f32; four stop tokens
 // step: (1) u32  rows: (N,2) u32 = (task number, sample number): the draw depends on (seed, task, sample, step) only.
 // next, done: (N) u32  tokens: (N,TS) u32  logp: (N), grows by log p(token) at temperature 1.
 // top-k and top-p are thresholds on the scaled logit found by bisection, so nothing is sorted.  One thread per row.
@@ -41,14 +41,13 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) nw: vec3u, @bu
   var total = 0.0;
   for (var v = 0u; v < p.V; v++) { total += exp(max(logits[base + v] - top, -80.0)); }
   var token = best;
-  let temperature = bitcast<f32>(setting[4]);
-  let topP = bitcast<f32>(setting[5]);
-  let minP = bitcast<f32>(setting[6]);
+  let temperature = bitcast<f32>(setting[3]);
+  let topP = bitcast<f32>(setting[4]);
+  let minP = bitcast<f32>(setting[5]);
   if (temperature > 0.0) {
     let heat = 1.0 / temperature;
-    // `floor`: the lowest (logit − top)/T that may be drawn; min-p is a probability relative to the likeliest.
+    // The lowest (logit − top)/T that may be drawn: top-k, then top-p, then min-p (relative to the likeliest), as Transformers.
     var lowest = -80.0;
-    if (minP > 0.0) { lowest = max(lowest, log(minP)); }
     let k = setting[0];
     if (k > 0u && k < p.V) {
       var lo = -80.0; // at least k logits lie at or above lo (or all do)
@@ -74,6 +73,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) nw: vec3u, @bu
       }
       lowest = lo;
     }
+    if (minP > 0.0) { lowest = max(lowest, log(minP)); }
     var mass = 0.0;
     for (var v = 0u; v < p.V; v++) { let x = (logits[base + v] - top) * heat; if (x >= lowest) { mass += exp(max(x, -80.0)); } }
     let bits = pcg4d(vec4u(setting[1] ^ (rows[n].x * 0x9e3779b9u), setting[2] ^ rows[n].y, t, rows[n].x));
@@ -90,5 +90,5 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) nw: vec3u, @bu
   logp[n] += logits[base + token] - top - log(total);
   tokens[n * p.TS + t] = token;
   next[n] = token;
-  if (token == setting[3]) { done[n] = 1u; }
+  for (var i = 6u; i < 10u; i++) { if (token == setting[i]) { done[n] = 1u; } }
 }

@@ -7,10 +7,10 @@ import { Graph, type Tensor } from "../gpu/graph.ts";
 import { compile, type Pace, type Plan } from "../gpu/plan.ts";
 import { attentionDecode, type DecodeCache } from "../ops/attention.ts";
 import { embed, gatherRows } from "../ops/embedding.ts";
-import { NONE, PAD } from "../ops/mask.ts";
+import { PAD } from "../ops/mask.ts";
 import { reduceSum } from "../ops/matmul.ts";
 import { ropeTable } from "../ops/rope.ts";
-import { type SampleState, type Sampling, sampleNext, sampleSetting } from "../ops/sample.ts";
+import { SAMPLE_SETTING, type SampleState, type Sampling, sampleNext, sampleSetting } from "../ops/sample.ts";
 import { imageTokens, type ModelConfig } from "./config.ts";
 import { decodeSequences, decoderLayers, logitsOf } from "./decoder.ts";
 import { pack } from "./packing.ts";
@@ -72,11 +72,11 @@ class Decoding {
     const D = config.head_dim;
     const buffer = (label: string, elements: number) => device.createBuffer({ label, size: Math.max(16, elements * 4), usage: STORAGE });
     const caches = Array.from({ length: config.num_hidden_layers }, (_, i) => [buffer(`kp ${i}`, G * TP * KV * D), buffer(`vp ${i}`, G * TP * KV * D), buffer(`ks ${i}`, N * TS * KV * D), buffer(`vs ${i}`, N * TS * KV * D)]);
-    const sizes = { setting: 7, step: 1, rows: 2 * N, next: N, done: N, tokens: N * TS, logp: N, pos: N };
+    const sizes = { setting: SAMPLE_SETTING, step: 1, rows: 2 * N, next: N, done: N, tokens: N * TS, logp: N, pos: N };
     const held = Object.fromEntries(Object.entries(sizes).map(([name, size]) => [name, buffer(name, size)])) as Record<keyof typeof sizes, GPUBuffer>;
     const promptInfo = buffer("prompt info", G * TP);
     const bindState = (g: Graph): SampleState => ({
-      setting: g.bound("setting", [7], held.setting, 0, { dtype: "u32" }),
+      setting: g.bound("setting", [SAMPLE_SETTING], held.setting, 0, { dtype: "u32" }),
       step: g.bound("step", [1], held.step, 0, { dtype: "u32" }),
       rows: g.bound("rows", [N, 2], held.rows, 0, { dtype: "u32" }),
       next: g.bound("next", [N], held.next, 0, { dtype: "u32" }),
@@ -151,7 +151,7 @@ class Decoding {
   async run(prompts: readonly Prompt[], rows: Uint32Array<ArrayBuffer>, sampling: Sampling, maxNew: number, pace?: Pace): Promise<Generated[][]> {
     const { G, K, TP, TS, pictures } = this.shape;
     const N = G * K;
-    const eos = this.config.eos_token_id[0] ?? NONE;
+    const stops = this.config.eos_token_id;
     // The packing of training with the whole prompt in front: an answer of one token puts the last prompt token last.
     const packed = pack(
       this.config,
@@ -176,7 +176,7 @@ class Decoding {
     this.prefill.write(this.inputs.pos, packed.pos);
     if (this.inputs.patches && packed.patches) this.prefill.write(this.inputs.patches, packed.patches);
     this.prefill.write(this.inputs.last, last);
-    this.prefill.write(this.state.setting, sampleSetting(sampling, eos));
+    this.prefill.write(this.state.setting, sampleSetting(sampling, stops));
     this.prefill.write(this.state.step, new Uint32Array(1));
     this.prefill.write(this.state.rows, rows);
     this.prefill.write(this.state.next, new Uint32Array(N));
@@ -199,7 +199,7 @@ class Decoding {
       Array.from({ length: K }, (_, k): Generated => {
         const n = b * K + k;
         const all = Array.from(tokens.subarray(n * TS, n * TS + taken));
-        const stop = all.indexOf(eos);
+        const stop = all.findIndex((token) => stops.includes(token));
         const isDone = ended[n] === 1 && stop >= 0;
         return { tokens: isDone ? all.slice(0, stop + 1) : all, logprob: logp[n] as number, finished: isDone };
       }),

@@ -104,6 +104,7 @@ export function pack(config: ModelConfig, rows: readonly PackedRow[], { B, T, M,
     if (rowLength(config, row) > T) throw new Error(`a row of ${rowLength(config, row)} tokens for a plan of ${T}`);
     let t = b * T;
     const put = (token: number, word: number, position: number) => {
+      if (position >= config.max_position_embeddings) throw new Error(`a sequence of more than ${config.max_position_embeddings} tokens, which is all that the model takes: shorten it`);
       id[t] = token;
       words[t] = word;
       pos[t] = position;

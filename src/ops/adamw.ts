@@ -2,8 +2,8 @@ import { grid, read, type Tensor, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
 import { reduceSum } from "./matmul.ts";
 
-/** lr, β₁, β₂, eps, weight decay, 1 − β₁^step, 1 − β₂^step, max norm: written by the host before each step. */
-export const ADAMW_HYPER = 8;
+/** lr, β₁, β₂, eps, weight decay, 1 − β₁^step, 1 − β₂^step, max norm, 1 − β₁, 1 − β₂: computed in f64 by the host before each step. */
+export const ADAMW_HYPER = 10;
 
 /** Clips by the global norm and applies AdamW to all of `weight`: (N), in place. Returns |grad|²: (1), kept. */
 export function adamw(ctx: OpContext, weight: Tensor, grad: Tensor, m: Tensor, v: Tensor, hyper: Tensor): Tensor {

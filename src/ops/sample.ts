@@ -1,8 +1,9 @@
 import { grid, read, type Tensor, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
+import { NONE } from "./mask.ts";
 
 export interface SampleState {
-  readonly setting: Tensor; // (7) u32, see `sampleSetting`
+  readonly setting: Tensor; // (SAMPLE_SETTING) u32, see `sampleSetting`
   readonly step: Tensor; // (1) u32
   readonly rows: Tensor; // (N,2) u32: task and sample number
   readonly next: Tensor; // (N) u32
@@ -24,12 +25,17 @@ export interface Sampling {
   readonly seed: number;
 }
 
-/** The words that the sampling kernel reads. */
-export function sampleSetting(sampling: Sampling, eos: number): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(7);
+const STOP_TOKENS = 4;
+export const SAMPLE_SETTING = 6 + STOP_TOKENS;
+
+/** The words that the sampling kernel reads. Any of the `stop` tokens (at most four) ends an answer. */
+export function sampleSetting(sampling: Sampling, stop: readonly number[]): Uint32Array<ArrayBuffer> {
+  if (stop.length > STOP_TOKENS) throw new Error(`at most ${STOP_TOKENS} stop tokens are supported, got ${stop.length}`);
+  const words = new Uint32Array(SAMPLE_SETTING).fill(NONE);
   const floats = new Float32Array(words.buffer);
-  words.set([sampling.topK, sampling.seed >>> 0, Math.floor(sampling.seed / 2 ** 32) >>> 0, eos]);
-  floats.set([sampling.temperature, sampling.topP, sampling.minP ?? 0], 4);
+  words.set([sampling.topK, sampling.seed >>> 0, Math.floor(sampling.seed / 2 ** 32) >>> 0]);
+  floats.set([sampling.temperature, sampling.topP, sampling.minP ?? 0], 3);
+  words.set(stop, 6);
   return words;
 }
 

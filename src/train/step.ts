@@ -149,9 +149,17 @@ export class Trainer {
       plan.write(part.preference.hyper, new Float32Array([settings.beta, settings.labelSmoothing, LOSS_TYPES.indexOf(settings.type), 0]));
     }
     plan.write(hyperTensor, hyperWords(hyper));
+    this.clearGradients();
     await plan.run(this.pace);
     const read = (await plan.read(square, ...parts.flatMap((part) => [part.sums, part.pair]))) as Float32Array[];
     return summarize(groups, read);
+  }
+
+  /** A tensor that this plan does not touch (the picture embedding in a step of text) must not keep an old gradient. */
+  private clearGradients(): void {
+    const encoder = this.runtime.device.createCommandEncoder({ label: "clear gradients" });
+    encoder.clearBuffer(this.trainable.grads.buffer);
+    this.runtime.device.queue.submit([encoder.finish()]);
   }
 
   async destroy(): Promise<void> {
@@ -182,7 +190,7 @@ function summarize(groups: readonly Group[], read: readonly Float32Array[]): Ste
 /** A norm that no finite gradient reaches; divided by 1e-6 it still is a finite f32. */
 const UNCLIPPED = 1e30;
 
-function hyperWords({ learningRate, beta1, beta2, eps, weightDecay, maxGradNorm, step }: Hyper): Float32Array {
+export function hyperWords({ learningRate, beta1, beta2, eps, weightDecay, maxGradNorm, step }: Hyper): Float32Array {
   return new Float32Array([learningRate, beta1, beta2, eps, weightDecay, 1 - beta1 ** step, 1 - beta2 ** step, maxGradNorm > 0 ? maxGradNorm : UNCLIPPED]);
 }
 

@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
 import { rngFor } from "../../src/base/rng.ts";
-import { type ModelConfig, projectionPath, projectionShape, type Projection, PROJECTIONS } from "../../src/model/config.ts";
-import type { LoraAdapter } from "../../src/model/peft.ts";
+import { type ModelConfig, type Projection, projectionPath, projectionShape } from "../../src/model/config.ts";
 import type { LoraWeights } from "../../src/model/weights.ts";
 import { type Group, type LossSettings, Trainer } from "../../src/train/step.ts";
 import { openTestGpu } from "../gpu/open.ts";

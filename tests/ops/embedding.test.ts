@@ -1,0 +1,84 @@
+import { expect, test } from "vitest";
+import { rngFor } from "../../src/base/rng.ts";
+import { addResidual } from "../../src/ops/elementwise.ts";
+import { embed, gatherRows } from "../../src/ops/embedding.ts";
+import { IMAGE, info, NONE, PAD } from "../../src/ops/mask.ts";
+import { openTestGpu } from "../gpu/open.ts";
+import * as reference from "../reference/embed.ts";
+import { checkOp } from "./check.ts";
+
+const gpu = await openTestGpu();
+
+/** Rows of tokens, some of them patches, some padding; and the sorted order that the gradient needs. */
+function rows(R: number, V: number, P: number) {
+  const rng = rngFor(5, R, V, P);
+  const places = rng.shuffle([...Array(R).keys()]).slice(0, P);
+  const image = Array.from({ length: R }, (_, r) => places.includes(r));
+  const id = Uint32Array.from({ length: R }, (_, r) => (image[r] ? places.indexOf(r) : rng.int(V)));
+  const pad = Array.from({ length: R }, (_, r) => R > 3 && r === R - 1 && !image[r]);
+  const words = Uint32Array.from({ length: R }, (_, r) => (pad[r] ? PAD : info(0, image[r] ? IMAGE : 0)));
+  const tokens = [...Array(R).keys()].filter((r) => !image[r]).sort((a, b) => (id[a] as number) - (id[b] as number) || a - b);
+  const start = Uint32Array.from({ length: V + 1 }, (_, v) => tokens.filter((r) => (id[r] as number) < v).length);
+  const order = Uint32Array.from({ length: R }, (_, i) => tokens[i] ?? 0);
+  return { image, id, words, order, start, patchRow: Uint32Array.from(places) };
+}
+
+test.each([
+  [1, 1, 1, 0],
+  [5, 3, 5, 2],
+  [65, 7, 65, 12],
+  [200, 200, 5, 65],
+])("embed: %i rows, vocabulary %i, width %i, %i patches; tokens repeat, so their gradients add up", (R, V, C, P) => {
+  const { image, id, words, order, start, patchRow } = rows(R, V, P);
+  return checkOp(gpu, {
+    name: `embed ${R} ${V} ${C} ${P}`,
+    inputs: {
+      id: { shape: [R], data: id },
+      info: { shape: [R], data: words },
+      order: { shape: [R], data: order },
+      start: { shape: [V + 1], data: start },
+      table: { shape: [V, C] },
+      ...(P > 0 ? { patches: { shape: [P, C] }, patchRow: { shape: [P], data: patchRow } } : {}),
+    },
+    op: (ctx, t) => embed(ctx, { id: t.id!, info: t.info!, order: t.order!, start: t.start!, ...(t.patchRow ? { patchRow: t.patchRow } : {}) }, t.table!, t.patches ?? null),
+    reference: ({ table, patches }) => reference.embed(id, image, table!, patches ?? null, C),
+  });
+});
+
+test("embed twice with one table: the second gradient is added to the first", () => {
+  const [R, V, C] = [5, 7, 3];
+  const { image, id, words, order, start } = rows(R, V, 0);
+  return checkOp(gpu, {
+    name: "embed twice",
+    inputs: { id: { shape: [R], data: id }, info: { shape: [R], data: words }, order: { shape: [R], data: order }, start: { shape: [V + 1], data: start }, table: { shape: [V, C] } },
+    op: (ctx, t) => {
+      const once = () => embed(ctx, { id: t.id!, info: t.info!, order: t.order!, start: t.start! }, t.table!, null);
+      return addResidual(ctx, once(), once());
+    },
+    reference: ({ table }) => reference.embed(id, image, table!, null, C).map((value) => 2 * value),
+  });
+});
+
+test.each([
+  [1, 1, 1],
+  [5, 3, 3],
+  [65, 5, 20],
+  [200, 200, 65],
+])("gatherRows: %i rows, width %i, %i picked, some places empty", (R, C, M) => {
+  const rng = rngFor(6, R, C, M);
+  const picked = rng.shuffle([...Array(R).keys()]).slice(0, M);
+  const index = picked.map((r, m) => (m % 5 === 4 ? null : r));
+  const inverse = new Uint32Array(R).fill(NONE);
+  for (const [m, r] of index.entries()) if (r !== null) inverse[r] = m;
+  return checkOp(gpu, {
+    name: `gather ${R} ${C} ${M}`,
+    inputs: { x: { shape: [R, C] }, index: { shape: [M], data: Uint32Array.from(index, (r) => r ?? NONE) }, inverse: { shape: [R], data: inverse } },
+    op: (ctx, t) => gatherRows(ctx, t.x!, t.index!, t.inverse!),
+    reference: ({ x }) => reference.gather(x!, index, C),
+  });
+});
+
+test("the words of the mask do not overlap", () => {
+  expect(info(3, PAD | IMAGE) & 0xffff).toBe(3);
+  expect(new Set([PAD, IMAGE, 0x20000000]).size).toBe(3);
+});
