@@ -191,7 +191,7 @@ function summarize(groups: readonly Group[], read: readonly Float32Array[]): Ste
 const UNCLIPPED = 1e30;
 
 export function hyperWords({ learningRate, beta1, beta2, eps, weightDecay, maxGradNorm, step }: Hyper): Float32Array {
-  return new Float32Array([learningRate, beta1, beta2, eps, weightDecay, 1 - beta1 ** step, 1 - beta2 ** step, maxGradNorm > 0 ? maxGradNorm : UNCLIPPED]);
+  return new Float32Array([learningRate, beta1, beta2, eps, weightDecay, 1 - beta1 ** step, 1 - beta2 ** step, maxGradNorm > 0 ? maxGradNorm : UNCLIPPED, 1 - beta1, 1 - beta2]);
 }
 
 function padded(values: readonly number[], size: number): Float32Array {
