@@ -23,7 +23,11 @@ export async function readInputs(values: { readonly model: string; readonly adap
 }
 
 /** Reads --data with `parse`, one row after the other. Errors name FILE:LINE. */
-export async function readRows<R>(path: string, model: LoadedModel, parse: (row: Row, options: RowOptions) => R): Promise<{ where: string; value: R }[]> {
+export async function readRows<R>(
+  path: string,
+  model: LoadedModel,
+  parse: (row: Row, options: RowOptions) => R,
+): Promise<{ where: string; value: R }[]> {
   const text = new TextDecoder().decode(await readInput(path));
   const options = { tokenizer: model.tokenizer, vocabulary: model.config.vocab_size };
   return parseRows(text, path).map((row) => ({ where: row.where, value: parse(row, options) }));
@@ -44,7 +48,10 @@ export interface OnGpu {
 }
 
 /** Opens the GPU, puts the model's weights on it, does `work` and closes it again, whatever happened. */
-export async function withModel<T>(model: Pick<LoadedModel, "config" | "tensors">, work: (on: OnGpu) => Promise<T>): Promise<T> {
+export async function withModel<T>(
+  model: Pick<LoadedModel, "config" | "tensors">,
+  work: (on: OnGpu) => Promise<T>,
+): Promise<T> {
   const { gpu, runtime } = await openNodeRuntime();
   try {
     const weights = new ModelWeights(runtime, model.config, model.tensors);

@@ -27,11 +27,17 @@ export function readTargets(names: string) {
 export function startingAdapter(values: TrainingValues, model: LoadedModel, given: LoraAdapter | null): LoraAdapter {
   if (given !== null) return given;
   const targets = readTargets(values["target-modules"]);
-  return { ...freshAdapter(model.config, values.seed, values["lora-r"], values["lora-alpha"], targets), baseModel: values.model };
+  return {
+    ...freshAdapter(model.config, values.seed, values["lora-r"], values["lora-alpha"], targets),
+    baseModel: values.model,
+  };
 }
 
 /** Row of place k: in file order, cycling; with `shuffle` in another order each time through the file. */
-export function rowOrder(rows: number, { shuffle, seed }: { readonly shuffle: boolean; readonly seed: number }): (k: number) => number {
+export function rowOrder(
+  rows: number,
+  { shuffle, seed }: { readonly shuffle: boolean; readonly seed: number },
+): (k: number) => number {
   if (!shuffle) return (k) => k % rows;
   const orders: number[][] = [];
   return (k) => {
@@ -46,7 +52,11 @@ export interface Recipe<R> {
   readonly rows: readonly R[];
   readonly settings: LossSettings;
   groups(batch: readonly R[]): readonly Group[];
-  metrics(step: number, result: StepResult, batch: readonly R[]): { readonly step: number; readonly loss: number; readonly grad_norm: number };
+  metrics(
+    step: number,
+    result: StepResult,
+    batch: readonly R[],
+  ): { readonly step: number; readonly loss: number; readonly grad_norm: number };
 }
 
 const REMARKS = 40;
@@ -55,7 +65,14 @@ const REMARKS = 40;
  * Runs the steps: a line a step goes to --metrics and, with --json, to stdout. Writes the adapter to --out.
  * A step whose loss is not finite ends the training: the adapter of the step before is written, then an error thrown.
  */
-export async function train<R>(on: OnGpu, start: LoraAdapter, values: TrainingValues, recipe: Recipe<R>, out: Output, json: boolean): Promise<void> {
+export async function train<R>(
+  on: OnGpu,
+  start: LoraAdapter,
+  values: TrainingValues,
+  recipe: Recipe<R>,
+  out: Output,
+  json: boolean,
+): Promise<void> {
   const { "batch-size": size, "learning-rate": learningRate, metrics: file } = values;
   const steps = values.steps ?? Math.ceil(recipe.rows.length / size);
   const order = rowOrder(recipe.rows.length, values);
@@ -64,7 +81,14 @@ export async function train<R>(on: OnGpu, start: LoraAdapter, values: TrainingVa
     await writeFile(file, "");
   }
   const training = new AdapterTraining(on.runtime, on.weights, start, on.pace);
-  const hyper = { learningRate, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: values["weight-decay"], maxGradNorm: values["max-grad-norm"] };
+  const hyper = {
+    learningRate,
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
+    weightDecay: values["weight-decay"],
+    maxGradNorm: values["max-grad-norm"],
+  };
   let loss: number | null = null;
   let diverged: string | null = null;
   for (let s = 0; s < steps && diverged === null; s++) {
@@ -75,7 +99,8 @@ export async function train<R>(on: OnGpu, start: LoraAdapter, values: TrainingVa
       loss = line.loss;
       if (file !== null) await appendFile(file, `${JSON.stringify(line)}\n`);
       if (json) out.result(line);
-      if ((s + 1) % Math.ceil(steps / REMARKS) === 0) out.note(`step ${line.step}/${steps}  loss ${line.loss.toFixed(4)}  gradient ${line.grad_norm.toFixed(3)}`);
+      if ((s + 1) % Math.ceil(steps / REMARKS) === 0)
+        out.note(`step ${line.step}/${steps}  loss ${line.loss.toFixed(4)}  gradient ${line.grad_norm.toFixed(3)}`);
     } else {
       diverged = `step ${s + 1} is not finite (loss ${result.loss}, gradient norm ${result.gradNorm})`;
     }
@@ -87,7 +112,12 @@ export async function train<R>(on: OnGpu, start: LoraAdapter, values: TrainingVa
     [ADAPTER_WEIGHTS, adapter],
   ]);
   if (diverged !== null) {
-    throw new Error(`${diverged}; ${values.out} holds the adapter as it stood before it, after ${training.steps} steps. Lower the learning rate.`);
+    throw new Error(
+      `${diverged}; ${values.out} holds the adapter as it stood before it, after ${training.steps} steps. Lower the learning rate.`,
+    );
   }
-  out.result({ out: values.out, hash, steps: training.steps, loss }, `wrote ${values.out} after ${training.steps} steps, loss ${loss?.toFixed(4)} (SHA-256 ${hash.slice(0, 12)}…)`);
+  out.result(
+    { out: values.out, hash, steps: training.steps, loss },
+    `wrote ${values.out} after ${training.steps} steps, loss ${loss?.toFixed(4)} (SHA-256 ${hash.slice(0, 12)}…)`,
+  );
 }

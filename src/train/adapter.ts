@@ -5,7 +5,12 @@ import { FlatTensors, LoraWeights, type ModelWeights, type Runtime } from "../mo
 import { type Group, type Hyper, type LossSettings, type StepResult, Trainer } from "./step.ts";
 
 /** An adapter's factors on the GPU, not merged into the weights. */
-export function placeAdapter(runtime: Runtime, weights: ModelWeights, adapter: LoraAdapter, label: string): LoraWeights {
+export function placeAdapter(
+  runtime: Runtime,
+  weights: ModelWeights,
+  adapter: LoraAdapter,
+  label: string,
+): LoraWeights {
   const lora = new LoraWeights(runtime, weights.config, adapter, label);
   lora.flat.writeAll(lora.pack(adapter));
   return lora;
@@ -28,7 +33,12 @@ export class AdapterTraining {
     this.lora.grads = grads;
     this.m = flat("m");
     this.v = flat("v");
-    this.trainer = new Trainer(runtime, weights, { lora: this.lora, values: this.lora.flat, grads, m: this.m, v: this.v }, pace);
+    this.trainer = new Trainer(
+      runtime,
+      weights,
+      { lora: this.lora, values: this.lora.flat, grads, m: this.m, v: this.v },
+      pace,
+    );
   }
 
   /** Steps that were taken. */

@@ -24,7 +24,8 @@ export function largestTensor(config: ModelConfig, { B, T, M }: PackShape): numb
 
 /** Bytes that a training step keeps for its backward pass: about a dozen tensors a layer, logits and their gradient. */
 export function activationBytes(config: ModelConfig, { B, T, M }: PackShape): number {
-  const { hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim } = config;
+  const { hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim } =
+    config;
   const attention = 2 * (num_attention_heads + num_key_value_heads) * head_dim;
   const layer = 4 * hidden_size + 2 * attention + 3 * intermediate_size;
   return 4 * (B * T * num_hidden_layers * layer + 2 * M * config.vocab_size);
@@ -42,12 +43,22 @@ export function tooLarge(config: ModelConfig, row: PackedRow, { tensor }: Budget
 }
 
 /** Consecutive groups of rows, each as long as the budget allows, a single row in any case. */
-export function splitRows<R extends { readonly row: PackedRow }>(config: ModelConfig, rows: readonly R[], budget: Budget): R[][] {
+export function splitRows<R extends { readonly row: PackedRow }>(
+  config: ModelConfig,
+  rows: readonly R[],
+  budget: Budget,
+): R[][] {
   const groups: R[][] = [];
   let group: R[] = [];
   for (const row of rows) {
-    const shape = shapeFor(config, [...group, row].map((one) => one.row));
-    const fits = group.length < budget.rows && largestTensor(config, shape) <= budget.tensor && activationBytes(config, shape) <= budget.activations;
+    const shape = shapeFor(
+      config,
+      [...group, row].map((one) => one.row),
+    );
+    const fits =
+      group.length < budget.rows &&
+      largestTensor(config, shape) <= budget.tensor &&
+      activationBytes(config, shape) <= budget.activations;
     if (group.length > 0 && !fits) {
       groups.push(group);
       group = [];

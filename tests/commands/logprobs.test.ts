@@ -2,16 +2,11 @@ import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { GOLDEN, goldenPath, goldenText } from "../model/golden.ts";
+import { largest } from "./compare.ts";
 import { jsonl, run, temporary } from "./run.ts";
 
 const expected = (model: string) =>
   JSON.parse(goldenText(`${model}/expected.json`)) as Record<"logprobs" | "logprobs_adapter", number[][]>;
-
-/** Largest difference of two lists of lists; infinite where lengths differ. */
-export function largest(got: readonly (readonly number[])[], want: readonly (readonly number[])[]): number {
-  if (got.length !== want.length || got.some((row, i) => row.length !== want[i]?.length)) return Number.POSITIVE_INFINITY;
-  return Math.max(...got.flatMap((row, i) => row.map((value, j) => Math.abs(value - (want[i]?.[j] as number)))));
-}
 
 const logprobs = async (...words: readonly string[]): Promise<number[][]> => {
   const { code, err, lines } = await run("logprobs", ...words);
@@ -23,7 +18,10 @@ const logprobs = async (...words: readonly string[]): Promise<number[][]> => {
 test.each(GOLDEN)("log-probs of %s are PyTorch's, with and without an adapter", async (model) => {
   const base = ["--model", goldenPath(model), "--data", goldenPath(`${model}/sequences.jsonl`)];
   const plain = largest(await logprobs(...base), expected(model).logprobs);
-  const adapted = largest(await logprobs(...base, "--adapter", goldenPath(`${model}/adapter`)), expected(model).logprobs_adapter);
+  const adapted = largest(
+    await logprobs(...base, "--adapter", goldenPath(`${model}/adapter`)),
+    expected(model).logprobs_adapter,
+  );
   console.log(`${model}: largest error ${plain.toExponential(1)}, with adapter ${adapted.toExponential(1)}`);
   expect(plain).toBeLessThan(1e-4);
   expect(adapted).toBeLessThan(1e-4);
@@ -70,9 +68,19 @@ test("a damaged weight file, a missing adapter and a missing data file are said 
   const nan = await run("logprobs", "--model", folder, "--data", data);
   expect(nan.code).toBe(1);
   expect(nan.err).toMatch(/tensor "[\w.]+" has the value NaN at element \d+: the weights are damaged/);
-  const absent = await run("logprobs", "--model", goldenPath("llama-tied"), "--adapter", join(folder, "none"), "--data", data);
+  const absent = await run(
+    "logprobs",
+    "--model",
+    goldenPath("llama-tied"),
+    "--adapter",
+    join(folder, "none"),
+    "--data",
+    data,
+  );
   expect(absent.code).toBe(1);
-  expect(absent.err).toMatch(/none is not a PEFT adapter: it has no adapter_config\.json \(the folder is empty or does not exist\)/);
+  expect(absent.err).toMatch(
+    /none is not a PEFT adapter: it has no adapter_config\.json \(the folder is empty or does not exist\)/,
+  );
   const none = await run("logprobs", "--model", goldenPath("llama-tied"), "--data", join(folder, "none.jsonl"));
   expect(none).toMatchObject({ code: 1, err: expect.stringContaining("there is no file") });
 });

@@ -102,5 +102,7 @@ test("completions as ids and as text, with EOS behind the text", () => {
   expect(() => parseCompletion(row({ prompt_ids: [5], completion_ids: [] }), options)).toThrow(
     'data.jsonl:1: "completion_ids" is empty',
   );
-  expect(() => parseCompletion(row({ text: "red" }), options)).toThrow(/want \{"prompt","completion"\}.*the fields text/);
+  expect(() => parseCompletion(row({ text: "red" }), options)).toThrow(
+    /want \{"prompt","completion"\}.*the fields text/,
+  );
 });

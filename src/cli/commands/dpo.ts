@@ -27,12 +27,16 @@ export const dpo = defineCommand({
   name: "dpo",
   summary: "train an adapter on preferences",
   options: { ...modelOptions, ...dataOptions, ...trainingOptions, ...preferenceOptions },
-  example: "autodidact dpo --model smollm2-135m --data preferences.jsonl --out adapter --steps 100 --metrics metrics.jsonl",
+  example:
+    "autodidact dpo --model smollm2-135m --data preferences.jsonl --out adapter --steps 100 --metrics metrics.jsonl",
   async run({ values, json, out }) {
     const settings = lossSettings(values);
     readTargets(values["target-modules"]);
     const { model, adapter } = await readInputs(values);
-    const rows = (await readRows(values.data, model, parsePreference)).map(({ where, value }) => ({ where, row: asRow(value) }));
+    const rows = (await readRows(values.data, model, parsePreference)).map(({ where, value }) => ({
+      where,
+      row: asRow(value),
+    }));
     const start = startingAdapter(values, model, adapter);
     await withModel(model, async (on) => {
       checkRows(on, rows);
@@ -63,7 +67,11 @@ function lossSettings({ "loss-type": type, "label-smoothing": labelSmoothing, be
 }
 
 /** Adds the log-probs of the reference to every row, once: the given adapter as it stands, null: the base. */
-async function withReference(on: OnGpu, rows: readonly NamedRow[], adapter: LoraAdapter | null): Promise<PreferenceRow[]> {
+async function withReference(
+  on: OnGpu,
+  rows: readonly NamedRow[],
+  adapter: LoraAdapter | null,
+): Promise<PreferenceRow[]> {
   const lora = adapter === null ? null : placeAdapter(on.runtime, on.weights, adapter, "reference");
   const scorer = new Scorer(on.runtime, on.weights, lora === null ? {} : { lora }, on.pace);
   const referenced: PreferenceRow[] = [];

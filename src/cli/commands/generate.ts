@@ -1,5 +1,5 @@
 import { Generator } from "../../model/generate.ts";
-import { loadConfig, loadTokenizer, type LoadedModel } from "../../model/hf.ts";
+import { type LoadedModel, loadConfig, loadTokenizer } from "../../model/hf.ts";
 import { parseIdList } from "../../model/rows.ts";
 import { mergedTensors, runOnce } from "../../model/weights.ts";
 import { placeAdapter } from "../../train/adapter.ts";
@@ -27,17 +27,25 @@ export const generate = defineCommand({
     const { model, adapter } = await readInputs(values);
     const { vision } = model.config;
     if (values.image !== null && vision === null) throw new Error(`${values.model} takes no pictures`);
-    const picture = values.image === null || vision === null ? null : await readPicture(values.image, vision.image_size);
-    const stops = stopTokens(model);
-    const config = { ...model.config, eos_token_id: stops };
+    const picture =
+      values.image === null || vision === null ? null : await readPicture(values.image, vision.image_size);
+    const config = { ...model.config, eos_token_id: stopTokens(model) };
     const tokens = await withModel({ ...model, config }, async (on) => {
       const merged = await mergeAdapter(on, adapter);
       const generator = new Generator(on.runtime, on.weights, merged, on.pace);
       const { temperature, "top-k": topK, "top-p": topP, seed, "max-new": maxNewTokens } = values;
-      const [answers] = await generator.generate([{ picture, prompt }], { temperature, topK, topP, seed, maxNewTokens, k: 1, batch: 1 });
+      const [answers] = await generator.generate([{ picture, prompt }], {
+        temperature,
+        topK,
+        topP,
+        seed,
+        maxNewTokens,
+        k: 1,
+        batch: 1,
+      });
       await generator.destroy();
       merged?.destroy();
-      return upToStop(answers?.[0]?.tokens ?? [], stops);
+      return answers?.[0]?.tokens ?? [];
     });
     const { tokenizer } = model;
     // The embedding may be larger than the vocabulary: ids that no token has are not shown.
@@ -69,12 +77,6 @@ async function readPrompt(directory: string, text: string | null, ids: string | 
 function stopTokens({ config, generationConfig }: LoadedModel): readonly number[] {
   const own = generationConfig?.eos_token_id ?? [];
   return own.length > 0 ? own : config.eos_token_id;
-}
-
-/** The engine stops at the first of several stop tokens only. */
-function upToStop(tokens: readonly number[], stops: readonly number[]): number[] {
-  const at = tokens.findIndex((token) => stops.includes(token));
-  return at < 0 ? [...tokens] : tokens.slice(0, at + 1);
 }
 
 /** The projections with the adapter added; null: the weights as they are. */

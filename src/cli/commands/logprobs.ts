@@ -27,7 +27,9 @@ export const logprobs = defineCommand({
     const { model, adapter } = await readInputs(values);
     const sequences = await readRows(values.data, model, parseSequence);
     // A sequence of one token has no log-prob: it takes no part, and its line is an empty list.
-    const rows = sequences.flatMap(({ where, value }, line) => (value.length > 1 ? [{ where, line, row: asRow(value) }] : []));
+    const rows = sequences.flatMap(({ where, value }, line) =>
+      value.length > 1 ? [{ where, line, row: asRow(value) }] : [],
+    );
     await withModel(model, async (on) => {
       checkRows(on, rows);
       const lora = adapter === null ? null : placeAdapter(on.runtime, on.weights, adapter, "adapter");
@@ -37,10 +39,11 @@ export const logprobs = defineCommand({
         for (; next < line; next++) out.result({ logprobs: [] });
       };
       for (const group of splitRows(model.config, rows, on.budget)) {
-        const values = await scorer.tokens(group.map(({ row }) => row));
+        const answers = await scorer.tokens(group.map(({ row }) => row));
         for (const [i, { line }] of group.entries()) {
           printEmptyUpTo(line);
-          out.result({ logprobs: (values[i]?.[0] as number[]).map(single) });
+          const [values] = answers[i] as [number[]];
+          out.result({ logprobs: values.map(single) });
           next = line + 1;
         }
       }

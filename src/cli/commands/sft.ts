@@ -25,7 +25,10 @@ export const sft = defineCommand({
   async run({ values, json, out }) {
     readTargets(values["target-modules"]);
     const { model, adapter } = await readInputs(values);
-    const rows = (await readRows(values.data, model, parseCompletion)).map(({ where, value }) => ({ where, row: asRow(value) }));
+    const rows = (await readRows(values.data, model, parseCompletion)).map(({ where, value }) => ({
+      where,
+      row: asRow(value),
+    }));
     const start = startingAdapter(values, model, adapter);
     let seen = 0;
     await withModel(model, async (on) => {
@@ -44,7 +47,8 @@ export const sft = defineCommand({
   },
 });
 
-const completionTokens = ({ answers }: PackedRow): number => answers.reduce((total, answer) => total + answer.length, 0);
+const completionTokens = ({ answers }: PackedRow): number =>
+  answers.reduce((total, answer) => total + answer.length, 0);
 
 /** Mean of −log p over all completion tokens of the batch. */
 function groupsOf({ weights, budget }: OnGpu, batch: readonly NamedRow[]): Group[] {
