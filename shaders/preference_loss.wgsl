@@ -8,8 +8,8 @@
 // pair[i] = (loss, reward chosen β c, reward rejected β r, Δ)      loss is the pair's own, not yet divided by the number of pairs
 // dsum[s] = dL/d(sum[s]) where L = Σ_i weight[i] loss_i − Σ_s sft[s] sum[s]; weight is 1/pairs, or 0 for an empty place.
 // sum, reference, sft, dsum: (S)  length: (S)  weight: (pairs)  hyper: (β, ε, loss type, 0).
-// A sum that is not finite (on bits: WGSL promises neither NaN nor Inf) gets a gradient of 1e30, so that the norm overflows
-// and adamw refuses the step.
+// A sum or reference that is not finite (on bits: WGSL promises neither NaN nor Inf, and the clamps below would hide it)
+// gets a gradient of 1e30, so that the norm overflows and adamw refuses the step.
 // One thread per sequence pair; sequences past 2·pairs carry only their sft term, so threads run over ceil(S/2).
 struct P { S: u32, pairs: u32 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -24,7 +24,7 @@ struct P { S: u32, pairs: u32 }
 override WG: u32 = 32;
 
 fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exp(clamp(-x, -80.0, 80.0))); }
-fn guarded(s: u32, gradient: f32) -> f32 { return select(gradient, 1e30, (bitcast<u32>(sum[s]) & 0x7f800000u) == 0x7f800000u); }
+fn finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }
 // log σ(x) without overflow: min(x, 0) − log(1 + exp(−|x|))
 fn logSigmoid(x: f32) -> f32 { return min(x, 0.0) - log(1.0 + exp(max(-abs(x), -80.0))); }
 
@@ -35,8 +35,8 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
   let sr = sc + 1u;
   if (sc >= p.S) { return; }
   if (i >= p.pairs) {
-    dsum[sc] = guarded(sc, -sft[sc]);
-    if (sr < p.S) { dsum[sr] = guarded(sr, -sft[sr]); }
+    dsum[sc] = select(1e30, -sft[sc], finite(sum[sc]));
+    if (sr < p.S) { dsum[sr] = select(1e30, -sft[sr], finite(sum[sr])); }
     return;
   }
   let beta = hyper[0];
@@ -80,6 +80,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
     }
   }
   pair[i] = vec4f(loss, beta * c, beta * r, delta);
-  dsum[sc] = guarded(sc, weight[i] * dc - sft[sc]);
-  dsum[sr] = guarded(sr, weight[i] * dr - sft[sr]);
+  let sound = finite(sum[sc]) && finite(sum[sr]) && finite(reference[sc]) && finite(reference[sr]);
+  dsum[sc] = select(1e30, weight[i] * dc - sft[sc], sound);
+  dsum[sr] = select(1e30, weight[i] * dr - sft[sr], sound);
 }
