@@ -3,13 +3,15 @@ import { dpo } from "./commands/dpo.ts";
 import { bench } from "./commands/bench.ts";
 import { evaluate } from "./commands/eval.ts";
 import { experiment } from "./commands/experiment.ts";
+import { gateStudy } from "./commands/gate-study.ts";
 import { generate } from "./commands/generate.ts";
 import { info } from "./commands/info.ts";
 import { logprobs } from "./commands/logprobs.ts";
 import { loop } from "./commands/loop.ts";
 import { pretrain } from "./commands/pretrain.ts";
+import { pretrainJudge } from "./commands/pretrain-judge.ts";
 import { sft } from "./commands/sft.ts";
 import { verify } from "./commands/verify.ts";
 
 /** Every command, in the order in which --help lists them. A new one is a file in src/cli/commands and a line here. */
-export const COMMANDS: readonly AnyCommand[] = [info, logprobs, generate, dpo, sft, evaluate, loop, experiment, pretrain, bench, verify];
+export const COMMANDS: readonly AnyCommand[] = [info, logprobs, generate, dpo, sft, evaluate, loop, experiment, gateStudy, pretrain, pretrainJudge, bench, verify];

@@ -16,5 +16,5 @@ export interface NodeRuntime {
 /** Opens the adapter that src/cli/adapter.mjs chose (its environment is set before this module loads). */
 export async function openNodeRuntime(): Promise<NodeRuntime> {
   const gpu = await openGpu(instance);
-  return { gpu, runtime: runtimeOn(gpu) };
+  return { gpu, runtime: runtimeOn(gpu, { patient: true }) };
 }

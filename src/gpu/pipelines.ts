@@ -1,5 +1,6 @@
 /** Compute pipelines, compiled once per (shader, constants) and device. Errors name our file and line. */
 
+import { Patience } from "./patience.ts";
 import type { Plan } from "./plan.ts";
 
 export type ShaderSource = (name: string) => string;
@@ -17,7 +18,11 @@ export class Pipelines {
   private readonly device: GPUDevice;
   private readonly source: ShaderSource;
 
-  constructor(device: GPUDevice, source: ShaderSource) {
+  /** How to wait for this device. */
+  readonly patience: Patience;
+
+  constructor(device: GPUDevice, source: ShaderSource, options: { patient?: boolean } = {}) {
+    this.patience = new Patience(options.patient ?? false);
     this.device = device;
     this.source = source;
   }

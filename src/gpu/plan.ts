@@ -3,6 +3,7 @@
  * (in slices that stay under the watchdog on slow adapters), submits, and reads back asynchronously.
  */
 import type { Dispatch, Graph, Tensor } from "./graph.ts";
+import type { Patience } from "./patience.ts";
 import type { Pipelines } from "./pipelines.ts";
 
 const ALIGN = 256;
@@ -47,20 +48,24 @@ export class Pace {
 export class Plan {
   readonly label: string;
   readonly bytes: number;
+  private readonly work: number;
   private readonly device: GPUDevice;
   private readonly steps: readonly Step[];
   private readonly owned: readonly GPUBuffer[];
   private readonly kept: ReadonlyMap<number, GPUBuffer>;
   private readonly onDestroy: () => void;
+  private readonly patience: Patience;
   private staging: { buffer: GPUBuffer; size: number; busy: boolean }[] = [];
 
-  constructor(label: string, device: GPUDevice, steps: readonly Step[], owned: readonly GPUBuffer[], kept: ReadonlyMap<number, GPUBuffer>, onDestroy: () => void) {
+  constructor(label: string, device: GPUDevice, steps: readonly Step[], owned: readonly GPUBuffer[], kept: ReadonlyMap<number, GPUBuffer>, patience: Patience, onDestroy: () => void) {
+    this.patience = patience;
     this.label = label;
     this.onDestroy = onDestroy;
     this.device = device;
     this.steps = steps;
     this.owned = owned;
     this.kept = kept;
+    this.work = steps.reduce((sum, step) => sum + step.flops, 0);
     this.bytes = owned.reduce((sum, buffer) => sum + buffer.size, 0);
   }
 
@@ -68,8 +73,9 @@ export class Plan {
     return this.steps.length;
   }
 
+  /** Floating-point operations of one run. */
   get flops(): number {
-    return this.steps.reduce((sum, step) => sum + step.flops, 0);
+    return this.work;
   }
 
   bufferOf(tensor: Tensor): { buffer: GPUBuffer; offset: number } {
@@ -118,6 +124,7 @@ export class Plan {
       }
     }
     flush();
+    this.patience.submitted(this.label, this.work * times);
   }
 
   /** Reads tensors back in one copy and one map. */
@@ -138,7 +145,8 @@ export class Plan {
       at += sizes[i] as number;
     }
     this.device.queue.submit([encoder.finish()]);
-    await slot.buffer.mapAsync(1, 0, total);
+    const { buffer } = slot;
+    await this.patience.around(() => buffer.mapAsync(1, 0, total));
     const bytes = slot.buffer.getMappedRange(0, total).slice(0);
     slot.buffer.unmap();
     slot.busy = false;
@@ -256,7 +264,7 @@ export async function compile(label: string, graph: Graph, device: GPUDevice, pi
     const group = device.createBindGroup({ label: `${label}: ${dispatch.shader}`, layout: pipeline.getBindGroupLayout(0), entries });
     return { pipeline, group, workgroups: dispatch.workgroups, flops: dispatch.flops, shader: dispatch.shader };
   });
-  const plan: Plan = new Plan(label, device, steps, owned, kept, () => pipelines.plans.delete(plan));
+  const plan: Plan = new Plan(label, device, steps, owned, kept, pipelines.patience, () => pipelines.plans.delete(plan));
   pipelines.plans.add(plan);
   return plan;
 }

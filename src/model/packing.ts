@@ -52,13 +52,16 @@ export function rowLength(config: ModelConfig, row: PackedRow): number {
 
 const up = (n: number, step: number) => Math.max(step, Math.ceil(n / step) * step);
 
+/** Up to a quarter of the power of two below n, at least 64: building a plan costs more than computing a few rows too many. */
+const coarse = (n: number) => up(n, Math.max(64, 2 ** (Math.floor(Math.log2(Math.max(1, n))) - 2)));
+
 /** The smallest plan, rounded so that few plans serve many batches, that takes these rows. */
 export function shapeFor(config: ModelConfig, rows: readonly PackedRow[], minimum: { B?: number } = {}): PackShape {
   const answers = rows.flatMap((row) => row.answers);
   return {
     B: Math.max(rows.length, minimum.B ?? 1),
     T: up(Math.max(...rows.map((row) => rowLength(config, row))), 8),
-    M: up(answers.reduce((sum, answer) => sum + answer.length, 0), 64),
+    M: coarse(answers.reduce((sum, answer) => sum + answer.length, 0)),
     S: Math.max(answers.length, (minimum.B ?? 1) * Math.max(...rows.map((row) => row.answers.length))),
     pictures: rows.some((row) => row.picture !== null),
   };
