@@ -108,9 +108,8 @@ test.each([
   });
 });
 
-test("variants round differently and agree within float tolerance; a wrong shape is named", async () => {
+test("a wrong shape is named", () => {
   const g = new Graph();
   const [a, b, y] = [g.input("a", [3, 8]), g.input("b", [4, 8]), g.output("y", [3, 8])];
   expect(() => matmulNN({ g, variants: { matmul: "plain" } }, a, b, y)).toThrow("[shape] matmul.b: want (8,8), got (4,8)");
-  expect(gpu.variants.length).toBeGreaterThan(0);
 });

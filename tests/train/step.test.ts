@@ -2,8 +2,9 @@ import { expect, test } from "vitest";
 import { rngFor } from "../../src/base/rng.ts";
 import { type ModelConfig, type Projection, projectionPath, projectionShape } from "../../src/model/config.ts";
 import type { LoraWeights } from "../../src/model/weights.ts";
-import { type Group, type LossSettings, Trainer } from "../../src/train/step.ts";
+import { type Group, type LossSettings, Scorer, Trainer } from "../../src/train/step.ts";
 import { openTestGpu } from "../gpu/open.ts";
+import { adamw } from "../reference/adamw.ts";
 import { hyper, loraOn, modelOn, referenceStep, relativeError, trainableOf, transposed } from "./engine.ts";
 import { randomAdapter, randomPicture, randomTensors, randomTokens, tinyConfig } from "./models.ts";
 
@@ -100,4 +101,143 @@ test.each([
     console.log(`full ${variant}: worst tensor ${found.name} ${found.error.toExponential(1)}`);
     expect(found.error, found.name).toBeLessThan(1e-4);
   }
+});
+
+test("the start of DPO: B = 0, policy = reference, loss ln 2, rewards 0; only B has a gradient", async () => {
+  const config = tinyConfig();
+  const tensors = randomTensors(config, 6);
+  const runtime = gpu.runtime(gpu.variants.at(-1) ?? "plain");
+  const weights = await modelOn(runtime, config, tensors);
+  const rng = rngFor(7, "rows");
+  const rows = Array.from({ length: 5 }, () => ({ picture: null, prompt: randomTokens(rng, 24, 3), answers: [randomTokens(rng, 24, 2), randomTokens(rng, 24, 5)] }));
+  const scorer = new Scorer(runtime, weights, {});
+  const reference = (await scorer.tokens(rows)).flat().map((tokens) => tokens.reduce((a, b) => a + b, 0));
+  const adapter = randomAdapter(config, 8, { b: 0 });
+  const lora = loraOn(runtime, config, adapter, true);
+  const trainer = new Trainer(runtime, weights, trainableOf(runtime, weights, lora));
+  const got = await trainer.step([{ rows, pairs: 5, reference, sft: Array(10).fill(0) }], sigmoid, hyper(1, { learningRate: 0 }));
+  expect(got.loss).toBeCloseTo(Math.LN2, 6);
+  for (const pair of got.pairs) expect([pair.chosen, pair.rejected].map((reward) => Math.abs(reward) < 1e-5)).toEqual([true, true]);
+  for (const [name, gradient] of await loraGradients(lora, config)) {
+    const norm = Math.sqrt(gradient.reduce((sum, x) => sum + x * x, 0));
+    if (name.endsWith(".A")) expect(norm, name).toBe(0);
+    else expect(norm, name).toBeGreaterThan(1e-4);
+  }
+});
+
+test.each([
+  ["LoRA", true],
+  ["the whole model", false],
+])("%s: the loss falls, and the same seed gives the same bits in every run", async (_, adapted) => {
+  const config = tinyConfig({ vision: true });
+  const tensors = randomTensors(config, 9);
+  const groups = groupsFor(config, 10);
+  const runtime = gpu.runtime(gpu.variants.at(-1) ?? "plain");
+  const run = async () => {
+    const weights = await modelOn(runtime, config, tensors);
+    const lora = adapted ? loraOn(runtime, config, randomAdapter(config, 11, { b: 0 }), true) : null;
+    const trainable = trainableOf(runtime, weights, lora);
+    const trainer = new Trainer(runtime, weights, trainable);
+    const losses: number[] = [];
+    for (let step = 1; step <= 30; step++) losses.push((await trainer.step(groups, sigmoid, hyper(step, { learningRate: 1e-2 }))).loss);
+    return { losses, values: await trainable.values.read() };
+  };
+  const [first, second] = [await run(), await run()];
+  expect(second.losses).toEqual(first.losses);
+  expect(Buffer.from(first.values.buffer).equals(Buffer.from(second.values.buffer))).toBe(true);
+  expect(first.losses.at(-1)).toBeLessThan(0.7 * (first.losses[0] as number));
+  for (const loss of first.losses) expect(Number.isFinite(loss)).toBe(true);
+});
+
+test("three steps of the whole model follow AdamW in f64", async () => {
+  const config = tinyConfig({ layers: 1 });
+  const tensors = randomTensors(config, 12);
+  const groups = groupsFor(config, 13);
+  const runtime = gpu.runtime("plain");
+  const weights = await modelOn(runtime, config, tensors);
+  const trainer = new Trainer(runtime, weights, trainableOf(runtime, weights, null));
+  const names = [...tensors.keys()];
+  const flat = (of: (name: string) => ArrayLike<number>) => Float64Array.from(names.flatMap((name) => Array.from(of(name))));
+  const w = flat((name) => tensors.get(name)?.data as Float32Array);
+  const [m, v] = [new Float64Array(w.length), new Float64Array(w.length)];
+  for (let step = 1; step <= 3; step++) {
+    let at = 0;
+    const now = new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: Float32Array.from(w.subarray(at, (at += data.length))) }]));
+    const want = referenceStep(config, now, null, groups, sigmoid);
+    const got = await trainer.step(groups, sigmoid, hyper(step, { weightDecay: 0.1 }));
+    expect(got.loss).toBeCloseTo(want.loss, 4);
+    adamw(w, m, v, flat((name) => want.grads.get(name) as Float64Array), { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.1, maxNorm: 1, step });
+  }
+  const host = await weights.toHost();
+  const moved = flat((name) => host.get(name)?.data as Float32Array);
+  const start = flat((name) => tensors.get(name)?.data as Float32Array);
+  // The displacement, not the weights: an error of a step would hide behind their size.
+  expect(relativeError(moved.map((x, i) => x - (start[i] as number)), w.map((x, i) => x - (start[i] as number)))).toBeLessThan(2e-3);
+});
+
+test("a step of text after a step of pictures does not repeat the pictures' gradient", async () => {
+  const config = tinyConfig({ vision: true });
+  const runtime = gpu.runtime("plain");
+  const weights = await modelOn(runtime, config, randomTensors(config, 14));
+  const trainable = trainableOf(runtime, weights, null);
+  const trainer = new Trainer(runtime, weights, trainable);
+  const [pictures, text] = groupsFor(config, 15) as [Group, Group];
+  const gradient = async () => trainable.grads.slice(await trainable.grads.read(), "model.vision_embed.weight");
+  await trainer.step([pictures], sigmoid, hyper(1));
+  expect((await gradient()).some((x) => x !== 0)).toBe(true);
+  await trainer.step([{ ...text, rows: text.rows.map((row) => ({ ...row, picture: null })) }], sigmoid, hyper(2));
+  expect((await gradient()).every((x) => x === 0)).toBe(true);
+});
+
+test.each([
+  ["NaN in a frozen weight", Number.NaN, "model.layers.1.mlp.down_proj.weight", 0],
+  ["infinity in the head", Number.POSITIVE_INFINITY, "lm_head.weight", 0],
+  ["a reference of NaN", Number.NaN, null, Number.NaN],
+])("%s: the step says so and changes nothing, then training goes on", async (_, bad, name, reference) => {
+  const config = tinyConfig({ tied: false });
+  const tensors = randomTensors(config, 16);
+  const groups = groupsFor(config, 17);
+  const runtime = gpu.runtime(gpu.variants.at(-1) ?? "plain");
+  const weights = await modelOn(runtime, config, tensors);
+  const lora = loraOn(runtime, config, randomAdapter(config, 18), true);
+  const trainable = trainableOf(runtime, weights, lora);
+  const trainer = new Trainer(runtime, weights, trainable);
+  const state = async () => Promise.all([trainable.values, trainable.m, trainable.v].map((flat) => flat.read()));
+  const good = await trainer.step(groups, sigmoid, hyper(1));
+  expect(good.finite).toBe(true);
+  const before = await state();
+  if (name) {
+    const data = Float32Array.from(tensors.get(name)?.data as Float32Array);
+    data[5] = bad;
+    weights.values.write(name, data);
+    await weights.refresh();
+  }
+  const broken = groups.map((group) => ({ ...group, reference: group.reference.map((r, s) => (name === null && s === 1 ? reference : r)) }));
+  const got = await trainer.step(broken, sigmoid, hyper(2));
+  expect(got.finite).toBe(false);
+  for (const [i, flat] of (await state()).entries()) expect(Buffer.from(flat.buffer).equals(Buffer.from((before[i] as Float32Array<ArrayBuffer>).buffer))).toBe(true);
+  if (name) {
+    weights.values.write(name, tensors.get(name)?.data as Float32Array);
+    await weights.refresh();
+  }
+  expect((await trainer.step(groups, sigmoid, hyper(2))).finite).toBe(true);
+});
+
+test("plans of many shapes come and go, and the numbers stay", async () => {
+  const config = tinyConfig({ layers: 1 });
+  const tensors = randomTensors(config, 19);
+  const runtime = gpu.runtime("plain");
+  const weights = await modelOn(runtime, config, tensors);
+  const trainer = new Trainer(runtime, weights, trainableOf(runtime, weights, loraOn(runtime, config, randomAdapter(config, 20), true)));
+  const rng = rngFor(21, "rows");
+  const group = (n: number): Group => ({
+    rows: Array.from({ length: n }, () => ({ picture: null, prompt: [3, 4], answers: [randomTokens(rng, 24, 2)] })),
+    pairs: 0,
+    reference: [],
+    sft: Array(n).fill(1 / n),
+  });
+  const same = group(1);
+  const first = await trainer.step([same], sigmoid, hyper(1, { learningRate: 0 }));
+  for (let n = 2; n <= 27; n++) expect((await trainer.step([group(n)], sigmoid, hyper(1, { learningRate: 0 }))).finite).toBe(true);
+  expect((await trainer.step([same], sigmoid, hyper(1, { learningRate: 0 }))).loss).toBe(first.loss);
 });

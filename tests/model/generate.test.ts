@@ -1,0 +1,107 @@
+import { expect, test } from "vitest";
+import { rngFor } from "../../src/base/rng.ts";
+import type { ModelConfig } from "../../src/model/config.ts";
+import { Generator, type Prompt } from "../../src/model/generate.ts";
+import { Scorer } from "../../src/train/step.ts";
+import { openTestGpu } from "../gpu/open.ts";
+import { Tape } from "../reference/autograd.ts";
+import { leavesOf, referenceLogits } from "../reference/decoder.ts";
+import { modelOn } from "../train/engine.ts";
+import { randomPicture, randomTensors, randomTokens, tinyConfig } from "../train/models.ts";
+
+const gpu = await openTestGpu();
+const greedy = { k: 1, temperature: 0, topK: 0, topP: 1, seed: 0, batch: 8 };
+
+function promptsFor(config: ModelConfig, lengths: readonly number[]): Prompt[] {
+  const rng = rngFor(5, "prompts");
+  return lengths.map((n, i) => ({ picture: config.vision && i % 3 !== 1 ? randomPicture(config, rng) : null, prompt: randomTokens(rng, config.vocab_size, n) }));
+}
+
+/** The likeliest token again and again, each time from a full forward pass in f64. */
+function argmaxOf(config: ModelConfig, tensors: ReturnType<typeof randomTensors>, { picture, prompt }: Prompt, most: number): number[] {
+  const made: number[] = [];
+  while (made.length < most) {
+    const tape = new Tape();
+    const logits = referenceLogits({ tape, config, params: leavesOf(tape, tensors), lora: null }, picture, [...prompt, ...made]).at(-1) as number[];
+    const values = logits.map((x) => tape.of(x));
+    made.push(values.indexOf(Math.max(...values)));
+    if (config.eos_token_id.includes(made.at(-1) as number)) break;
+  }
+  return made;
+}
+
+test.each([
+  ["text", { vocab: 24 }, [1, 4, 9, 2]],
+  ["pictures and prompts of unequal length, some without a picture", { vision: true, layers: 1 }, [3, 1, 5]],
+  ["a model that never stops", { eos: null, kv: 1 }, [2, 6]],
+] as const)("greedy tokens are those of full forward passes in f64: %s", async (_, options, lengths) => {
+  const config = tinyConfig(options);
+  const tensors = randomTensors(config, 6);
+  const prompts = promptsFor(config, lengths);
+  const wanted = prompts.map((prompt) => argmaxOf(config, tensors, prompt, 8));
+  for (const variant of gpu.variants) {
+    const runtime = gpu.runtime(variant);
+    const weights = await modelOn(runtime, config, tensors);
+    const generator = new Generator(runtime, weights, null);
+    const got = await gpu.checked(() => generator.generate(prompts, { ...greedy, maxNewTokens: 8 }));
+    for (const [i, want] of wanted.entries()) {
+      expect(got[i]?.[0]?.tokens, `prompt ${i}`).toEqual(want);
+      expect(got[i]?.[0]?.finished).toBe(config.eos_token_id.includes(want.at(-1) as number));
+    }
+    await generator.destroy();
+  }
+});
+
+test.each([[false], [true]])("samples: log-prob is the scorer's, finished rows end with the stop token, K samples differ (pictures: %s)", async (vision) => {
+  const config = tinyConfig({ vision, vocab: 12 }); // few tokens: many answers stop early
+  const runtime = gpu.runtime(gpu.variants.at(-1) ?? "plain");
+  const weights = await modelOn(runtime, config, randomTensors(config, 7));
+  const generator = new Generator(runtime, weights, null);
+  const prompts = promptsFor(config, [2, 5, 1, 7]);
+  const answers = await gpu.checked(() => generator.generate(prompts, { k: 6, temperature: 3, topK: 0, topP: 1, seed: 3, batch: 4, maxNewTokens: 10 }));
+  expect(answers.map((all) => all.length)).toEqual([6, 6, 6, 6]);
+  const all = answers.flat();
+  expect(all.some(({ finished }) => finished)).toBe(true);
+  expect(all.some(({ finished }) => !finished)).toBe(true);
+  for (const { tokens, finished } of all) {
+    expect(tokens.indexOf(2)).toBe(finished ? tokens.length - 1 : -1);
+    if (!finished) expect(tokens.length).toBe(10);
+  }
+  for (const group of answers) expect(new Set(group.map(({ tokens }) => tokens.join())).size).toBeGreaterThan(1);
+  const scored = await new Scorer(runtime, weights, {}).tokens(prompts.map(({ picture, prompt }, i) => ({ picture, prompt, answers: (answers[i] as typeof all).map(({ tokens }) => tokens) })));
+  for (const [i, group] of answers.entries())
+    for (const [k, { logprob }] of group.entries()) {
+      const sum = (scored[i]?.[k] as number[]).reduce((a, b) => a + b, 0);
+      expect(Math.abs(logprob - sum), `prompt ${i}, sample ${k}: ${logprob} and ${sum}`).toBeLessThan(1e-4);
+    }
+});
+
+test("the batch size changes no token and no bit of a log-prob; another seed does", async () => {
+  const config = tinyConfig({ vision: true });
+  const runtime = gpu.runtime(gpu.variants.at(-1) ?? "plain");
+  const weights = await modelOn(runtime, config, randomTensors(config, 8));
+  const prompts = promptsFor(config, [2, 5, 1, 7, 3, 3, 4]);
+  const options = { k: 3, temperature: 1, topK: 0, topP: 0.95, seed: 11, maxNewTokens: 9 };
+  const generator = new Generator(runtime, weights, null);
+  const whole = await generator.generate(prompts, { ...options, batch: 7 });
+  for (const batch of [1, 2, 3]) expect(await generator.generate(prompts, { ...options, batch })).toEqual(whole);
+  expect(await generator.generate(prompts.slice(4), { ...options, batch: 2, first: 4 })).toEqual(whole.slice(4));
+  expect(await generator.generate(prompts, { ...options, batch: 7 })).toEqual(whole);
+  expect(await generator.generate(prompts, { ...options, seed: 12, batch: 7 })).not.toEqual(whole);
+  await generator.destroy();
+});
+
+test("one new token, and more than one stop token", async () => {
+  const config = { ...tinyConfig({ vocab: 12 }), eos_token_id: [2, 5, 7] };
+  const runtime = gpu.runtime("plain");
+  const weights = await modelOn(runtime, config, randomTensors(config, 9));
+  const generator = new Generator(runtime, weights, null);
+  const prompts = promptsFor(config, [3, 2, 2, 6]);
+  const first = await generator.generate(prompts, { ...greedy, maxNewTokens: 1 });
+  expect(first.every(([one]) => one?.tokens.length === 1)).toBe(true);
+  const answers = (await generator.generate(prompts, { ...greedy, k: 8, temperature: 1, maxNewTokens: 12 })).flat();
+  const stops = new Set(answers.filter(({ finished }) => finished).map(({ tokens }) => tokens.at(-1)));
+  expect(stops.size).toBeGreaterThan(1);
+  for (const { tokens } of answers) expect(tokens.slice(0, -1).some((token) => [2, 5, 7].includes(token))).toBe(false);
+  await expect(generator.generate([{ picture: null, prompt: Array(60).fill(3) }], { ...greedy, maxNewTokens: 9 })).rejects.toThrow("exceed the model's 64 positions");
+});
