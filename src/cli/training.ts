@@ -76,6 +76,7 @@ export async function train<R>(
   const { "batch-size": size, "learning-rate": learningRate, metrics: file } = values;
   const steps = values.steps ?? Math.ceil(recipe.rows.length / size);
   const order = rowOrder(recipe.rows.length, values);
+  await mkdir(values.out, { recursive: true }); // a folder that cannot be written is found before the work, not after
   if (file !== null) {
     await mkdir(dirname(file), { recursive: true });
     await writeFile(file, "");

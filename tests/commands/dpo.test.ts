@@ -261,4 +261,6 @@ test("wrong use: exit code 2 with the reason; bad rows: 1 with their line", asyn
     code: 1,
     err: `autodidact dpo: ${data}:2: "chosen_ids" must hold token ids from 0 to 96, found 97 at place 0\n`,
   });
+  const taken = await run(...words, "--out", join(preferences, "adapter"));
+  expect(taken).toMatchObject({ code: 1, out: "", err: expect.stringContaining("preferences.jsonl") });
 });
