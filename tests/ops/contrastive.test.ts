@@ -56,10 +56,18 @@ test.each([
 test("InfoNCE among rows of length 1, gradients through both sides", () =>
   checkOp(gpu, {
     name: "infonce",
-    inputs: { a: { shape: [5, 12] }, b: { shape: [9, 12] }, target: { shape: [5], data: new Uint32Array([0, 1, 2, 8, 4]) } },
+    inputs: {
+      a: { shape: [5, 12] },
+      b: { shape: [9, 12] },
+      target: { shape: [5], data: new Uint32Array([0, 1, 2, 8, 4]) },
+    },
     op: (ctx, { a, b, target }) => infoNCE(ctx, l2norm(ctx, a!), l2norm(ctx, b!), target!, 0.1),
     reference: ({ a, b, target }) =>
-      logprob(references.similarity(references.l2norm(a!, 5, 12, L2_EPS), references.l2norm(b!, 9, 12, L2_EPS), 5, 9, 12, 10), target!, 9),
+      logprob(
+        references.similarity(references.l2norm(a!, 5, 12, L2_EPS), references.l2norm(b!, 9, 12, L2_EPS), 5, 9, 12, 10),
+        target!,
+        9,
+      ),
   }));
 
 test("InfoNCE of rows that are all alike is −ln N", async () => {
@@ -103,7 +111,11 @@ test("wrong shapes are named", () => {
   const g = new Graph();
   const ctx = { g, variants: { matmul: "plain" as const } };
   expect(() => l2norm(ctx, g.input("x", [2, 6]))).toThrow("[shape] l2norm.x: C must be a multiple of 4, got 6");
-  expect(() => similarity(ctx, g.input("a", [2, 8]), g.input("b", [3, 4]))).toThrow("[shape] similarity.b: want (3,8), got (3,4)");
-  expect(() => poolRows(ctx, g.input("x", [7, 4]), g.input("span", [4, 3], "u32"), g.input("owner", [7], "u32"))).toThrow("[shape] pool.span: want (4,2), got (4,3)");
+  expect(() => similarity(ctx, g.input("a", [2, 8]), g.input("b", [3, 4]))).toThrow(
+    "[shape] similarity.b: want (3,8), got (3,4)",
+  );
+  expect(() =>
+    poolRows(ctx, g.input("x", [7, 4]), g.input("span", [4, 3], "u32"), g.input("owner", [7], "u32")),
+  ).toThrow("[shape] pool.span: want (4,2), got (4,3)");
   expect(() => reshape(ctx, g.input("x", [2, 6]), [5])).toThrow("[shape] reshape.x: (2,6) has another size than (5)");
 });
