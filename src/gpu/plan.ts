@@ -253,6 +253,7 @@ export async function compile(label: string, graph: Graph, device: GPUDevice, pi
         throw new Error(`plan ${label}: ${shader} reads and writes ${tensor.name} in one dispatch, which WebGPU forbids`);
 
   const compiled = await Promise.all(dispatches.map((dispatch) => pipelines.get(dispatch.shader, dispatch.constants)));
+  device.pushErrorScope("validation");
   const steps = dispatches.map((dispatch, i): Step => {
     const pipeline = compiled[i] as GPUComputePipeline;
     const entries: GPUBindGroupEntry[] = dispatch.bindings.map(({ tensor }, b) => {
@@ -264,6 +265,8 @@ export async function compile(label: string, graph: Graph, device: GPUDevice, pi
     const group = device.createBindGroup({ label: `${label}: ${dispatch.shader}`, layout: pipeline.getBindGroupLayout(0), entries });
     return { pipeline, group, workgroups: dispatch.workgroups, flops: dispatch.flops, shader: dispatch.shader };
   });
+  const error = await device.popErrorScope();
+  if (error) throw new Error(`plan ${label}: ${error.message}`);
   const plan: Plan = new Plan(label, device, steps, owned, kept, pipelines.patience, () => pipelines.plans.delete(plan));
   pipelines.plans.add(plan);
   return plan;

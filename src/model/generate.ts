@@ -38,6 +38,7 @@ interface Shape {
 }
 
 const STORAGE = 0x80 | 0x8 | 0x4;
+const PLANS_KEPT = 16; // each with caches of its own
 const CHUNK = 6; // tokens a submit, then one look at who has finished
 
 /** Plans and caches for one shape of batch. */
@@ -247,9 +248,13 @@ export class Generator {
       const shape: Shape = { G, K, TP, TS: options.maxNewTokens, pictures };
       const key = JSON.stringify(shape);
       let plan = this.plans.get(key);
-      if (!plan) {
-        plan = Decoding.build(this.runtime, this.weights, this.merged, shape);
-        this.plans.set(key, plan);
+      if (plan) this.plans.delete(key); // set again below: the map is in the order of last use
+      plan ??= Decoding.build(this.runtime, this.weights, this.merged, shape);
+      this.plans.set(key, plan);
+      if (this.plans.size > PLANS_KEPT) {
+        const [[oldest, old]] = this.plans as unknown as [[string, Promise<Decoding>]];
+        this.plans.delete(oldest);
+        (await old).destroy();
       }
       const rows = new Uint32Array(G * K * 2);
       for (let n = 0; n < G * K; n++) rows.set([(options.first ?? 0) + from + Math.floor(n / K), n % K], 2 * n);

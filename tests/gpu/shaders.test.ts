@@ -86,3 +86,9 @@ test("a plan run in slices, and several times in one submit, gives the bits of a
   expect(results).toEqual([[30, 31, 32, 33], [30, 31, 32, 33]]);
   plan.destroy();
 });
+
+test("a dispatch that does not fit its shader is refused when the plan is compiled", async () => {
+  const g = new Graph();
+  g.dispatch({ shader: "add", constants: {}, uniforms: [4, 4], bindings: [read(g.input("a", [4])), write(g.output("y", [4]))], workgroups: [1, 1, 1], flops: 4 });
+  await expect(compile("short", g, gpu.device, gpu.pipelines)).rejects.toThrow("plan short: ");
+});

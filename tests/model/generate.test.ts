@@ -105,3 +105,15 @@ test("one new token, and more than one stop token", async () => {
   for (const { tokens } of answers) expect(tokens.slice(0, -1).some((token) => [2, 5, 7].includes(token))).toBe(false);
   await expect(generator.generate([{ picture: null, prompt: Array(60).fill(3) }], { ...greedy, maxNewTokens: 9 })).rejects.toThrow("exceed the model's 64 positions");
 });
+
+test("prompts of many lengths: old plans go, and the answers stay", async () => {
+  const config = tinyConfig({ vision: true, layers: 1 });
+  const runtime = gpu.runtime("plain");
+  const weights = await modelOn(runtime, config, randomTensors(config, 10));
+  const generator = new Generator(runtime, weights, null);
+  const prompts = promptsFor(config, Array.from({ length: 20 }, (_, i) => i + 1));
+  const options = { ...greedy, batch: 1, maxNewTokens: 4 };
+  const first = await gpu.checked(() => generator.generate(prompts, options));
+  expect(await gpu.checked(() => generator.generate(prompts, options))).toEqual(first);
+  await generator.destroy();
+});
