@@ -68,7 +68,7 @@ It was trained from nothing by this project's WGSL kernels, on world A only, wit
 - Data: world A only, drawn anew for every step: ${recipe.size} scenes of 1–5 objects and ${recipe.misses} near misses of each (one object moved, recoloured, reshaped, added or removed; one time in four a second one), clean redrawings and captions of all.
 - Preprocessing: each channel's median is taken away, then all is divided by the mean strength of the 24 strongest pixels.
 - Jitter, on the normalised pictures that are judged, never on redrawings: contrast × U(${JITTER.contrast.join(", ")}), noise N(0, σ) with σ ~ U(0, ${JITTER.noise}) where 1 is the strength of an object. World B's shift (brightness × U(.45, .8), offset U(0, .15), noise σ .06 of full scale, which is .10–.23 of the strength of a dimmed object) is not in it, nor are scenes of six objects: it meets both for the first time in the tables below.
-- Loss: InfoNCE at temperature ${recipe.temperature}, mean of seen → redrawn, seen → caption, caption → redrawn and redrawn → caption; ${loss.toFixed(4)} over the last 50 steps.
+- Loss: InfoNCE at temperature ${recipe.temperature}, mean of seen → redrawn, seen → caption, caption → redrawn and redrawn → caption; ${loss.toFixed(4)} over the last ${Math.min(50, steps)} steps.
 - AdamW (.9, .99, 1e-8), learning rate ${recipe.learningRate}, ${recipe.warmup} steps of warm-up, cosine to a twentieth, weight decay ${recipe.weightDecay}, clipping at 1.
 
 SHA-256:

@@ -53,6 +53,7 @@ export const pretrainJudge = defineCommand({
   example: "autodidact pretrain-judge --out public/models/judge --seed 0",
   async run({ values, out }) {
     const { steps, seed } = values;
+    await writeFolder(values.out, []); // a folder that cannot be made is found before training
     const { gpu, runtime } = await openNodeRuntime();
     const began = performance.now();
     const losses: number[] = [];
