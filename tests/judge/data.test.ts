@@ -32,6 +32,8 @@ describe("an edit makes exactly one object wrong", () => {
   });
 });
 
+const bytes = (values: Float32Array | undefined) => new Uint8Array(values?.buffer ?? new ArrayBuffer(0));
+
 describe("a training batch", () => {
   const batch = judgeBatch(7, 3, { size: 8, misses: 3 });
 
@@ -46,7 +48,10 @@ describe("a training batch", () => {
   });
 
   test("is the same for the same seed and step, and another for another", () => {
-    expect(judgeBatch(7, 3, { size: 8, misses: 3 })).toEqual(batch);
+    const again = judgeBatch(7, 3, { size: 8, misses: 3 });
+    expect(again.captions).toEqual(batch.captions);
+    for (const [i, picture] of [...again.seen, ...again.redrawn].entries())
+      expect(Buffer.compare(bytes(picture), bytes([...batch.seen, ...batch.redrawn][i]))).toBe(0);
     expect(judgeBatch(7, 4, { size: 8, misses: 3 }).captions).not.toEqual(batch.captions);
   });
 });
