@@ -3,11 +3,8 @@ import type { JudgeName, WorldName } from "./records.ts";
 /** Which judges decide. Every judge's score is stored, whoever decides. */
 export type JudgeRule = "default" | "pixels" | "onnx" | "self" | "majority" | "random" | "gold";
 
-/**
- * Judges that must order a pair alike under each rule; the first of them picks the two and gives the margin.
- * Rules with one judge let it decide alone.
- */
-export const DECIDING_JUDGES: Readonly<Record<JudgeRule, readonly JudgeName[]>> = {
+/** Under each rule the first judge picks the two answers and gives the margin; the others must order them alike. */
+export const DECIDING_JUDGES: Readonly<Record<JudgeRule, readonly [JudgeName, ...JudgeName[]]>> = {
   default: ["pixels", "onnx-image"],
   pixels: ["pixels"],
   onnx: ["onnx-image"],
@@ -16,6 +13,11 @@ export const DECIDING_JUDGES: Readonly<Record<JudgeRule, readonly JudgeName[]>> 
   random: ["random"],
   gold: ["gold"],
 };
+
+/** The judges whose scores a contour needs: those that decide and those that it records. */
+export function judgesOf({ judge }: Pick<Contour, "judge">): ReadonlySet<JudgeName> {
+  return new Set([...DECIDING_JUDGES[judge.rule], ...judge.record]);
+}
 
 /** One document that describes a whole loop; the page's controls and the CLI's flags edit this and nothing else. */
 export interface Contour {
@@ -98,7 +100,16 @@ export const defaultContour: Contour = {
     replayA: { perStep: 16, weight: 0.5 },
     replayPairs: 0,
   },
-  gate: { on: true, period: 4, alpha: 0.05, epsilonA: 0.03, epsilonB: 0.03, batch: 50, maxItems: 2000, maxDeferrals: 2 },
+  gate: {
+    on: true,
+    period: 4,
+    alpha: 0.05,
+    epsilonA: 0.03,
+    epsilonB: 0.03,
+    batch: 50,
+    maxItems: 2000,
+    maxDeferrals: 2,
+  },
   evaluate: { every: 4, items: 500, worlds: ["A", "B"] },
   stop: { patience: 0 },
 };

@@ -7,7 +7,12 @@ const { train, judge } = defaultContour;
 export const CONTOURS: Readonly<Record<string, Contour>> = {
   default: defaultContour,
   /** Control: as many optimizer steps on labelled pre-training examples of world A, no pairs. */
-  "supervised-A": { ...defaultContour, name: "supervised-A", judge: { ...judge, rule: "pixels", record: ["pixels"] }, train: { ...train, method: "sft" } },
+  "supervised-A": {
+    ...defaultContour,
+    name: "supervised-A",
+    judge: { ...judge, rule: "pixels", record: ["pixels"] },
+    train: { ...train, method: "sft" },
+  },
 };
 
 const CHOICES: Readonly<Record<string, readonly unknown[]>> = {
@@ -28,13 +33,16 @@ export function parseContour(json: unknown, source = "contour"): Contour {
 function merge(model: unknown, given: unknown, source: string, path: string): unknown {
   const where = path === "" ? source : `${source}: ${path}`;
   const choices = CHOICES[path];
-  if (choices && !choices.includes(given)) throw new Error(`${where} must be one of ${choices.join(", ")}, not ${JSON.stringify(given)}`);
+  if (choices && !choices.includes(given))
+    throw new Error(`${where} must be one of ${choices.join(", ")}, not ${JSON.stringify(given)}`);
   if (Array.isArray(model)) {
-    if (!Array.isArray(given) || given.some((one) => typeof one !== typeof model[0])) throw new Error(`${where} must be a list of ${typeof model[0]}s`);
+    if (!Array.isArray(given) || given.some((one) => typeof one !== typeof model[0]))
+      throw new Error(`${where} must be a list of ${typeof model[0]}s`);
     return given;
   }
   if (typeof model === "object" && model !== null) {
-    if (typeof given !== "object" || given === null || Array.isArray(given)) throw new Error(`${where} must be an object`);
+    if (typeof given !== "object" || given === null || Array.isArray(given))
+      throw new Error(`${where} must be an object`);
     const known = model as Record<string, unknown>;
     const merged = { ...known };
     for (const [key, value] of Object.entries(given)) {
@@ -43,7 +51,8 @@ function merge(model: unknown, given: unknown, source: string, path: string): un
     }
     return merged;
   }
-  if (typeof given !== typeof model) throw new Error(`${where} must be a ${typeof model}, not ${JSON.stringify(given)}`);
+  if (typeof given !== typeof model)
+    throw new Error(`${where} must be a ${typeof model}, not ${JSON.stringify(given)}`);
   if (typeof given === "number" && !Number.isFinite(given)) throw new Error(`${where} must be finite`);
   return given;
 }

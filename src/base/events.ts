@@ -16,8 +16,19 @@ export type EventBody =
       readonly base: string; // SHA-256 of the base weights
       readonly versions: Readonly<Record<string, string>>;
     }
-  | { readonly type: "proposed"; readonly tasks: readonly string[]; readonly source: string; readonly preview: readonly Task[] }
-  | { readonly type: "sampled"; readonly tasks: number; readonly candidates: number; readonly finished: number; readonly distinct: number }
+  | {
+      readonly type: "proposed";
+      readonly tasks: readonly string[];
+      readonly source: string;
+      readonly preview: readonly Task[];
+    }
+  | {
+      readonly type: "sampled";
+      readonly tasks: number;
+      readonly candidates: number;
+      readonly finished: number;
+      readonly distinct: number;
+    }
   | {
       readonly type: "judged";
       readonly tasks: number;
@@ -32,12 +43,30 @@ export type EventBody =
       readonly dropped: Readonly<Record<string, number>>;
       readonly verdicts: readonly { readonly task: string; readonly verdict: FilterVerdict }[];
     }
-  | { readonly type: "paired"; readonly pairs: readonly string[]; readonly meanMargin: number; readonly reference: string }
+  | {
+      readonly type: "paired";
+      readonly pairs: readonly string[];
+      readonly meanMargin: number;
+      readonly reference: string;
+    }
   | { readonly type: "trained"; readonly outcome: TrainOutcome; readonly pairs: readonly string[] }
   | { readonly type: "sealed"; readonly keyHash: string }
   | { readonly type: "gated"; readonly report: GateReport }
-  | { readonly type: "committed"; readonly adapter: string; readonly previous: string; readonly pairs: number; readonly rounds: readonly number[] }
-  | { readonly type: "rejected"; readonly adapter: string; readonly restored: string; readonly reason: string; readonly detail: string; readonly pairs: number }
+  | {
+      readonly type: "committed";
+      readonly adapter: string;
+      readonly previous: string;
+      readonly pairs: number;
+      readonly rounds: readonly number[];
+    }
+  | {
+      readonly type: "rejected";
+      readonly adapter: string;
+      readonly restored: string;
+      readonly reason: string;
+      readonly detail: string;
+      readonly pairs: number;
+    }
   | { readonly type: "deferred"; readonly adapter: string; readonly items: number; readonly detail: string }
   | { readonly type: "evaluated"; readonly adapter: string; readonly world: WorldName; readonly heldOut: HeldOut }
   | { readonly type: "restored"; readonly adapter: string; readonly reason: string }

@@ -37,7 +37,7 @@ export interface Candidate {
   readonly finished: boolean;
 }
 
-/** Names of judges; every score is stored under its judge. Higher is better; an unparsable answer scores −1. */
+/** Names of judges; every score is stored under its judge. Higher is better; an unparsable answer scores −1, except by majority and random. */
 export type JudgeName = "pixels" | "onnx-image" | "onnx-text" | "self" | "majority" | "random" | "gold" | "visitor";
 
 export type Scores = Readonly<Partial<Record<JudgeName, number>>>;
@@ -61,8 +61,7 @@ export type FilterReason =
   | "judges-disagree" // the judges that must agree order the two differently
   | "near-duplicate" // the same picture and chosen answer already stand in the buffer
   | "entropy-low"
-  | "entropy-high"
-  | "trivial";
+  | "entropy-high";
 
 export type FilterVerdict =
   | { readonly kind: "kept"; readonly chosen: number; readonly rejected: number; readonly margin: number }
@@ -145,7 +144,13 @@ export type Decision =
   | { readonly kind: "accepted"; readonly adapter: string; readonly superior: boolean; readonly detail: string }
   | {
       readonly kind: "rejected";
-      readonly reason: "worse-than-incumbent" | "worse-than-best" | "forgot-base-world" | "drift" | "diverged" | "undecided-too-often";
+      readonly reason:
+        | "worse-than-incumbent"
+        | "worse-than-best"
+        | "forgot-base-world"
+        | "drift"
+        | "diverged"
+        | "undecided-too-often";
       readonly detail: string;
     }
   | { readonly kind: "deferred"; readonly items: number; readonly detail: string };

@@ -1,7 +1,7 @@
 /** One run of the loop in a directory, from its beginning or from its last commit: what `loop` and `experiment` share. */
-import { type Contour, defaultContour, type JudgeRule } from "../base/contour.ts";
+import { type Contour, defaultContour, type JudgeRule, judgesOf } from "../base/contour.ts";
 import type { LoopEvent } from "../base/events.ts";
-import { judgesOf, type OnnxScorer } from "../judge/jury.ts";
+import type { OnnxScorer } from "../judge/jury.ts";
 import type { EnginePort } from "../loop/ports.ts";
 import { type Summary, summarise } from "../loop/summary.ts";
 import { type FolderStore, openFolderStore } from "../store/folder.ts";
@@ -11,11 +11,15 @@ export const RULES: readonly JudgeRule[] = ["default", "pixels", "onnx", "self",
 
 /** The contour with another judge. A control records the judge it needs; only the default records every judge. */
 export function controlled(contour: Contour, rule: JudgeRule): Contour {
-  const record = rule === defaultContour.judge.rule ? contour.judge.record : contour.judge.record.filter((judge) => judge === "pixels");
+  const record =
+    rule === defaultContour.judge.rule
+      ? contour.judge.record
+      : contour.judge.record.filter((judge) => judge === "pixels");
   return { ...contour, judge: { rule, record } };
 }
 
-export const runName = (contour: Contour, seed: number): string => `${contour.name}-${contour.judge.rule}${contour.gate.on ? "" : "-ungated"}-${seed}`;
+export const runName = (contour: Contour, seed: number): string =>
+  `${contour.name}-${contour.judge.rule}${contour.gate.on ? "" : "-ungated"}-${seed}`;
 
 export interface RunSummary extends Summary {
   readonly contour: string;
@@ -43,11 +47,14 @@ export interface RunLoopOptions {
 }
 
 /** Runs to the end, or to the end of a phase after Ctrl+C. The store stays open for an export. */
-export async function runLoop(options: RunLoopOptions): Promise<{ summary: RunSummary; store: FolderStore; finished: boolean }> {
+export async function runLoop(
+  options: RunLoopOptions,
+): Promise<{ summary: RunSummary; store: FolderStore; finished: boolean }> {
   const { engine, directory, resume } = options;
   const store = await openFolderStore(directory, resume ? {} : { run: runName(options.contour, options.seed) });
   const stored = await store.state();
-  if (stored && !resume) throw new Error(`${directory} holds a run already: add --resume to go on with it, or choose another --dir`);
+  if (stored && !resume)
+    throw new Error(`${directory} holds a run already: add --resume to go on with it, or choose another --dir`);
   const contour = stored?.contour ?? options.contour;
   const seed = stored?.seed ?? options.seed;
   const onnx = [...judgesOf(contour)].some((judge) => judge.startsWith("onnx")) ? await options.openJudge() : undefined;
@@ -57,7 +64,10 @@ export async function runLoop(options: RunLoopOptions): Promise<{ summary: RunSu
     const perRound = (performance.now() - began) / 1000 / Math.max(1, event.round - first + 1);
     options.onEvent(event, Math.round(perRound * Math.max(0, contour.rounds - event.round)));
   };
-  const loop = composeLoop({ engine, store, ...(onnx ? { onnx } : {}), now: () => Date.now(), emit, progress: () => {} }, { contour, seed });
+  const loop = composeLoop(
+    { engine, store, ...(onnx ? { onnx } : {}), now: () => Date.now(), emit, progress: () => {} },
+    { contour, seed },
+  );
   if (stored) await loop.resume();
   else await loop.start({ run: store.run, contour, seed, versions: { autodidact: __VERSION__ } });
   const stop = new AbortController();
@@ -68,6 +78,14 @@ export async function runLoop(options: RunLoopOptions): Promise<{ summary: RunSu
   process.once("SIGINT", interrupt);
   const state = await loop.run({ signal: stop.signal });
   process.off("SIGINT", interrupt);
-  const summary = { contour: contour.name, judge: contour.judge.rule, gate: contour.gate.on, seed, device: engine.device.description, seconds: (performance.now() - began) / 1000, ...summarise(await store.events({ since: 0 })) };
+  const summary = {
+    contour: contour.name,
+    judge: contour.judge.rule,
+    gate: contour.gate.on,
+    seed,
+    device: engine.device.description,
+    seconds: (performance.now() - began) / 1000,
+    ...summarise(await store.events({ since: 0 })),
+  };
   return { summary, store, finished: state.finished !== null };
 }

@@ -1,8 +1,7 @@
-import { type Contour, DECIDING_JUDGES } from "../base/contour.ts";
+import { judgesOf } from "../base/contour.ts";
 import type { Candidate, JudgedCandidate, JudgedTask, JudgeName, Picture, Task } from "../base/records.ts";
-import { rngFor } from "../base/rng.ts";
 import type { EnginePort, JudgePort } from "../loop/ports.ts";
-import { answerTokens, parseAnswer } from "../world/questions.ts";
+import { parseAnswer } from "../world/questions.ts";
 import { cosine, medianFree, redraw, UNPARSABLE } from "./pixels.ts";
 
 /** The separate judge model: `image` compares seen with redrawn, `text` compares seen with the caption. One number an item. */
@@ -25,37 +24,32 @@ export interface JuryMembers {
   readonly gold?: (task: Task, tokens: readonly number[]) => number;
 }
 
-/** The judges whose scores a contour needs: those that decide and those that it records. */
-export function judgesOf(contour: Contour): ReadonlySet<JudgeName> {
-  return new Set([...DECIDING_JUDGES[contour.judge.rule], ...contour.judge.record]);
-}
+/** Judges that look at pictures and answers. The vote and the random control need neither: src/loop/judge.ts. */
+const JURY: readonly JudgeName[] = ["pixels", "onnx-image", "onnx-text", "self", "gold"];
 
 interface Ballot {
   readonly task: Task;
   readonly candidate: Candidate;
   readonly redrawn: Picture | null;
-  /** The answer in canonical form, null if it cannot be understood. */
-  readonly meaning: string | null;
+  readonly parses: boolean;
   readonly scores: Partial<Record<JudgeName, number>>;
 }
 
 /**
- * All judges of a contour as one port. Higher is better; an answer that does not parse scores −1 under every judge.
+ * The judges of a contour as one port. Higher is better; an answer that does not parse scores −1 under each of them.
  * pixels: cosine of the median-free pictures. onnx-image, onnx-text: the judge model's two heads.
- * self: the answer's probability per token under the base, exp(mean log-probability). majority: share of the K
- * candidates that mean the same. random: uniform in [0, 1). gold: the control's F1.
+ * self: the answer's probability per token under the base, exp(mean log-probability). gold: the control's F1.
  * pixels and the judge model see descriptions of pictures only; for other questions their scores are absent.
  */
 export function createJury(members: JuryMembers): JudgePort {
   return {
-    async score(tasks, { contour, seed }) {
-      const judges = judgesOf(contour);
+    async score(tasks, { contour }) {
+      const needed = judgesOf(contour);
+      const judges = new Set(JURY.filter((judge) => needed.has(judge)));
       const ballots = tasks.map(({ task, candidates }) => candidates.map((candidate) => ballotOf(task, candidate)));
       const all = ballots.flat();
-      const parsed = all.filter((ballot) => ballot.meaning !== null);
+      const parsed = all.filter((ballot) => ballot.parses);
       if (judges.has("pixels")) for (const group of ballots) scorePixels(group);
-      if (judges.has("majority")) for (const group of ballots) scoreMajority(group);
-      if (judges.has("random")) for (const ballot of parsed) ballot.scores.random = dice(ballot, seed);
       if (judges.has("onnx-image") || judges.has("onnx-text"))
         await scoreOnnx(parsed, required(members.onnx, "onnx", "an ONNX judge model"), judges);
       if (judges.has("self")) await scoreSelf(parsed, required(members.engine, "self", "the engine"));
@@ -63,8 +57,7 @@ export function createJury(members: JuryMembers): JudgePort {
         const gold = required(members.gold, "gold", "the control's gold scorer");
         for (const ballot of parsed) ballot.scores.gold = gold(ballot.task, ballot.candidate.tokens);
       }
-      for (const ballot of all)
-        if (ballot.meaning === null) for (const judge of judges) ballot.scores[judge] = UNPARSABLE;
+      for (const ballot of all) if (!ballot.parses) for (const judge of judges) ballot.scores[judge] = UNPARSABLE;
       return tasks.map(({ task }, i): JudgedTask => ({ task, candidates: (ballots[i] as Ballot[]).map(judged) }));
     },
   };
@@ -79,9 +72,9 @@ function required<T>(member: T | undefined, judge: string, what: string): T {
 }
 
 function ballotOf(task: Task, candidate: Candidate): Ballot {
-  const answer = parseAnswer(task.kind, candidate.tokens);
+  const parses = parseAnswer(task.kind, candidate.tokens) !== null;
   const redrawn = task.kind === "describe" ? redraw(candidate.tokens) : null;
-  return { task, candidate, redrawn, meaning: answer && answerTokens(answer).join(" "), scores: {} };
+  return { task, candidate, redrawn, parses, scores: {} };
 }
 
 const judged = ({ candidate, scores, redrawn }: Ballot): JudgedCandidate => ({ ...candidate, scores, redrawn });
@@ -92,19 +85,6 @@ function scorePixels(group: readonly Ballot[]): void {
   if (!picture) return;
   const seen = medianFree(picture);
   for (const ballot of group) if (ballot.redrawn) ballot.scores.pixels = cosine(seen, medianFree(ballot.redrawn));
-}
-
-/** Uniform in [0, 1), the same for identical answers to a task. */
-function dice({ task, candidate }: Ballot, seed: number): number {
-  return rngFor(seed, "random judge", task.id, candidate.tokens.join(" ")).next();
-}
-
-/** The candidates of one task against each other. */
-function scoreMajority(group: readonly Ballot[]): void {
-  for (const ballot of group) {
-    if (ballot.meaning === null) continue;
-    ballot.scores.majority = group.filter((other) => other.meaning === ballot.meaning).length / group.length;
-  }
 }
 
 /** Scores each different (task, tokens) once: K samples repeat themselves a lot. */

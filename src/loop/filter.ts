@@ -1,20 +1,9 @@
 /** Filter: which tasks yield a pair, and why the others do not. Refusals are recorded too. */
-import type { Contour, JudgeRule } from "../base/contour.ts";
+import { type Contour, DECIDING_JUDGES } from "../base/contour.ts";
 import type { EventBody } from "../base/events.ts";
-import type { FilterReason, FilterVerdict, JudgedCandidate, JudgedTask, JudgeName } from "../base/records.ts";
+import type { FilterReason, FilterVerdict, JudgedCandidate, JudgedTask } from "../base/records.ts";
 import { pairId } from "./keys.ts";
 import { answerClusters } from "./sample.ts";
-
-/** The judge whose score decides, and the judge that must order the pair the same way. */
-export const deciders: Readonly<Record<JudgeRule, { readonly by: JudgeName; readonly agrees: JudgeName | null }>> = {
-  default: { by: "pixels", agrees: "onnx-image" },
-  pixels: { by: "pixels", agrees: null },
-  onnx: { by: "onnx-image", agrees: null },
-  self: { by: "self", agrees: null },
-  majority: { by: "majority", agrees: null },
-  random: { by: "random", agrees: null },
-  gold: { by: "gold", agrees: null },
-};
 
 export interface FilteredTask {
   readonly judged: JudgedTask;
@@ -43,9 +32,9 @@ export async function filter(
   return filtered;
 }
 
-/** Best against worst by the deciding judge of the contour's rule; the first of equals counts. */
+/** Best against worst by the first of the rule's judges, if its other judges agree; the first of equals counts. */
 export function contrast({ candidates }: JudgedTask, contour: Contour): FilterVerdict {
-  const { by, agrees } = deciders[contour.judge.rule];
+  const [by, ...others] = DECIDING_JUDGES[contour.judge.rule];
   const score = (candidate: JudgedCandidate): number | undefined => candidate.scores[by];
   const scored = candidates.filter((candidate) => score(candidate) !== undefined);
   const best = extreme(scored.filter(parses), (candidate) => score(candidate) as number);
@@ -65,12 +54,12 @@ export function contrast({ candidates }: JudgedTask, contour: Contour): FilterVe
   const { minMargin } = contour.filter;
   if (margin < minMargin)
     return dropped("margin", `${by} differs by ${margin.toFixed(4)}, wanted at least ${minMargin}`);
-  if (agrees !== null) {
-    const [ours, theirs] = [best.scores[agrees], worst.scores[agrees]];
+  for (const other of others) {
+    const [ours, theirs] = [best.scores[other], worst.scores[other]];
     if (ours === undefined || theirs === undefined || ours <= theirs) {
       return dropped(
         "judges-disagree",
-        `${agrees} does not order them as ${by} does (${ours ?? "no score"} and ${theirs ?? "no score"})`,
+        `${other} does not order them as ${by} does (${ours ?? "no score"} and ${theirs ?? "no score"})`,
       );
     }
   }

@@ -1,4 +1,5 @@
 /** Judge: every judge's score beside every candidate. The port scores; votes and the random control are counted here. */
+import { judgesOf } from "../base/contour.ts";
 import type { EventBody } from "../base/events.ts";
 import type { JudgedCandidate, JudgedTask, JudgeName } from "../base/records.ts";
 import { rngFor } from "../base/rng.ts";
@@ -30,9 +31,9 @@ export async function judge(
     total: sampled.length,
     ...(last ? { preview: last } : {}),
   });
-  if (contour.judge.rule === "majority") return judged.map(withVotes);
-  if (contour.judge.rule === "random") return judged.map((one) => withDice(one, seed, round));
-  return judged;
+  const needed = judgesOf(contour);
+  const voted = needed.has("majority") ? judged.map(withVotes) : judged;
+  return needed.has("random") ? voted.map((one) => withDice(one, seed, round)) : voted;
 }
 
 /** Score "majority": the share of the K answers that are identical to this one. */

@@ -128,6 +128,9 @@ describe("sample and judge", () => {
     expect(random?.[0]).toBe(random?.[1]);
     expect(random?.[0]).not.toBe(random?.[2]);
     expect((await scores("default"))?.[0]).not.toHaveProperty("random");
+    const contour = { ...fakeContour, judge: { ...fakeContour.judge, record: ["majority"] as const } };
+    const [recorded] = await judge(ports, { ...state, contour }, [{ task, candidates: three }]);
+    expect(recorded?.candidates.map((one) => one.scores.majority)).toEqual([2 / 3, 2 / 3, 1 / 3]);
   });
 
   test("agreement counts the pairs that both judges order strictly", () => {

@@ -147,7 +147,6 @@ export const en = {
       "near-duplicate": "seen before",
       "entropy-low": "too certain",
       "entropy-high": "pure guessing",
-      trivial: "trivial",
     } satisfies Record<FilterReason, string>,
   },
 
