@@ -2,7 +2,7 @@
 // g ← grad · min(1, maxNorm / (|grad| + 1e-6));  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²
 // w ← w − lr·wd·w − lr · (m/bc1) / (√(v/bc2) + eps),   bcᵢ = 1 − βᵢ^step
 // w, grad, m, v: (N)  square: (1) = |grad|²  One thread per element.
-// hyper: (lr, β₁, β₂, eps, wd, bc1, bc2, maxNorm, 1−β₁, 1−β₂), computed by the host in f64: 1 − 0.999 in f32 is off by 5e-5.
+// hyper: (lr, β₁, β₂, eps, wd, bc1, bc2, maxNorm, 1−β₁, 1−β₂), computed by the host in f64: 1 − 0.999 in f32 is off by 1.3e-5 of itself.
 // A norm that is not finite (checked on bits: WGSL promises neither NaN nor Inf) changes nothing.
 struct P { N: u32 }
 @group(0) @binding(0) var<uniform> p: P;
