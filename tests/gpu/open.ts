@@ -23,7 +23,11 @@ export async function openTestGpu(): Promise<TestGpu> {
   const { device } = gpu;
   const pipelines = new Pipelines(device, shaderSource);
   const lanes = device.features.has("subgroups") ? (device.adapterInfo.subgroupMinSize ?? 0) : 0;
-  const variants: MatmulVariant[] = ["plain", ...(lanes >= 4 ? ["sg4" as const] : []), ...(lanes >= 8 ? ["sg8" as const] : [])];
+  const variants: MatmulVariant[] = [
+    "plain",
+    ...(lanes >= 4 ? ["sg4" as const] : []),
+    ...(lanes >= 8 ? ["sg8" as const] : []),
+  ];
   return {
     ...gpu,
     pipelines,
@@ -31,12 +35,13 @@ export async function openTestGpu(): Promise<TestGpu> {
     runtime: (matmul) => ({ device, pipelines, variants: { matmul } }),
     checked: async (work) => {
       device.pushErrorScope("validation");
-      try {
-        return await work();
-      } finally {
-        const error = await device.popErrorScope();
-        if (error) throw new Error(error.message);
-      }
+      const result = await work().catch(async (error: unknown) => {
+        await device.popErrorScope();
+        throw error;
+      });
+      const error = await device.popErrorScope();
+      if (error) throw new Error(error.message);
+      return result;
     },
   };
 }

@@ -27,7 +27,13 @@ function rowsFor(config: ModelConfig) {
 /** Largest difference of log-probs. */
 function largest(got: readonly (readonly number[])[], want: readonly (readonly number[])[]): number {
   expect(got.map((row) => row.length)).toEqual(want.map((row) => row.length));
-  return Math.max(...got.flatMap((row, i) => row.map((value, j) => (Number.isNaN(value) ? Number.POSITIVE_INFINITY : Math.abs(value - (want[i]?.[j] ?? Number.NaN))))));
+  return Math.max(
+    ...got.flatMap((row, i) =>
+      row.map((value, j) =>
+        Number.isNaN(value) ? Number.POSITIVE_INFINITY : Math.abs(value - (want[i]?.[j] ?? Number.NaN)),
+      ),
+    ),
+  );
 }
 
 test.each([
@@ -42,9 +48,21 @@ test.each([
   const rows = rowsFor(config);
   const reference = (adapted: boolean) => {
     const tape = new Tape();
-    const pairs = new Map([...adapter.tensors].map(([path, { A, B }]) => [path, { A: tape.leaves(A.data), B: tape.leaves(B.data), r: adapter.r }]));
-    const model = { tape, config, params: leavesOf(tape, tensors), lora: adapted ? { scaling: adapter.scaling, pairs } : null };
-    return rows.map(({ picture, prompt, answers }) => referenceLogprobs(model, picture, prompt, answers[0] as number[]).map((x) => tape.of(x)));
+    const pairs = new Map(
+      [...adapter.tensors].map(([path, { A, B }]) => [
+        path,
+        { A: tape.leaves(A.data), B: tape.leaves(B.data), r: adapter.r },
+      ]),
+    );
+    const model = {
+      tape,
+      config,
+      params: leavesOf(tape, tensors),
+      lora: adapted ? { scaling: adapter.scaling, pairs } : null,
+    };
+    return rows.map(({ picture, prompt, answers }) =>
+      referenceLogprobs(model, picture, prompt, answers[0] as number[]).map((x) => tape.of(x)),
+    );
   };
   const [plain, adapted] = [reference(false), reference(true)];
   for (const variant of gpu.variants) {
@@ -53,7 +71,8 @@ test.each([
     const lora = loraOn(runtime, config, adapter, false);
     const merged = mergedTensors(runtime, config);
     await gpu.checked(async () => {
-      const score = async (with_: ConstructorParameters<typeof Scorer>[2]) => (await new Scorer(runtime, weights, with_).tokens(rows)).map((row) => row[0] as number[]);
+      const score = async (with_: ConstructorParameters<typeof Scorer>[2]) =>
+        (await new Scorer(runtime, weights, with_).tokens(rows)).map((row) => row[0] as number[]);
       expect(largest(await score({}), plain)).toBeLessThan(2e-5);
       expect(largest(await score({ lora }), adapted)).toBeLessThan(2e-5);
       await runOnce(runtime, "merge", (ctx) => lora.appendMerge(ctx, weights, merged));
@@ -64,7 +83,10 @@ test.each([
 
 test.each(GOLDEN)("%s: log-probs are PyTorch's in every variant, with and without the adapter", async (name) => {
   const model = await loadModel(golden(name));
-  const expected = JSON.parse(goldenText(`${name}/expected.json`)) as { logprobs: number[][]; logprobs_adapter: number[][] };
+  const expected = JSON.parse(goldenText(`${name}/expected.json`)) as {
+    logprobs: number[][];
+    logprobs_adapter: number[][];
+  };
   const options = { tokenizer: null, vocabulary: model.config.vocab_size };
   const rows = parseRows(goldenText(`${name}/sequences.jsonl`), "sequences.jsonl").map((row) => {
     const tokens = parseSequence(row, options);
@@ -75,9 +97,13 @@ test.each(GOLDEN)("%s: log-probs are PyTorch's in every variant, with and withou
     const runtime = gpu.runtime(variant);
     const weights = await modelOn(runtime, model.config, model.tensors);
     const plain = (await new Scorer(runtime, weights, {}).tokens(rows)).map((row) => row[0] as number[]);
-    const adapted = (await new Scorer(runtime, weights, { lora: loraOn(runtime, model.config, adapter, false) }).tokens(rows)).map((row) => row[0] as number[]);
+    const adapted = (
+      await new Scorer(runtime, weights, { lora: loraOn(runtime, model.config, adapter, false) }).tokens(rows)
+    ).map((row) => row[0] as number[]);
     const errors = [largest(plain, expected.logprobs), largest(adapted, expected.logprobs_adapter)];
-    console.log(`${name} ${variant}: largest error ${errors.map((error) => error.toExponential(1)).join(", with the adapter ")}`);
+    console.log(
+      `${name} ${variant}: largest error ${errors.map((error) => error.toExponential(1)).join(", with the adapter ")}`,
+    );
     for (const error of errors) expect(error).toBeLessThan(5e-5);
   }
 });

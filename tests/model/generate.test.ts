@@ -14,15 +14,26 @@ const greedy = { k: 1, temperature: 0, topK: 0, topP: 1, seed: 0, batch: 8 };
 
 function promptsFor(config: ModelConfig, lengths: readonly number[]): Prompt[] {
   const rng = rngFor(5, "prompts");
-  return lengths.map((n, i) => ({ picture: config.vision && i % 3 !== 1 ? randomPicture(config, rng) : null, prompt: randomTokens(rng, config.vocab_size, n) }));
+  return lengths.map((n, i) => ({
+    picture: config.vision && i % 3 !== 1 ? randomPicture(config, rng) : null,
+    prompt: randomTokens(rng, config.vocab_size, n),
+  }));
 }
 
 /** The likeliest token again and again, each time from a full forward pass in f64. */
-function argmaxOf(config: ModelConfig, tensors: ReturnType<typeof randomTensors>, { picture, prompt }: Prompt, most: number): number[] {
+function argmaxOf(
+  config: ModelConfig,
+  tensors: ReturnType<typeof randomTensors>,
+  { picture, prompt }: Prompt,
+  most: number,
+): number[] {
   const made: number[] = [];
   while (made.length < most) {
     const tape = new Tape();
-    const logits = referenceLogits({ tape, config, params: leavesOf(tape, tensors), lora: null }, picture, [...prompt, ...made]).at(-1) as number[];
+    const logits = referenceLogits({ tape, config, params: leavesOf(tape, tensors), lora: null }, picture, [
+      ...prompt,
+      ...made,
+    ]).at(-1) as number[];
     const values = logits.map((x) => tape.of(x));
     made.push(values.indexOf(Math.max(...values)));
     if (config.eos_token_id.includes(made.at(-1) as number)) break;
@@ -52,29 +63,40 @@ test.each([
   }
 });
 
-test.each([[false], [true]])("samples: log-prob is the scorer's, finished rows end with the stop token, K samples differ (pictures: %s)", async (vision) => {
-  const config = tinyConfig({ vision, vocab: 12 }); // few tokens: many answers stop early
-  const runtime = gpu.runtime(gpu.variants.at(-1) ?? "plain");
-  const weights = await modelOn(runtime, config, randomTensors(config, 7));
-  const generator = new Generator(runtime, weights, null);
-  const prompts = promptsFor(config, [2, 5, 1, 7]);
-  const answers = await gpu.checked(() => generator.generate(prompts, { k: 6, temperature: 3, topK: 0, topP: 1, seed: 3, batch: 4, maxNewTokens: 10 }));
-  expect(answers.map((all) => all.length)).toEqual([6, 6, 6, 6]);
-  const all = answers.flat();
-  expect(all.some(({ finished }) => finished)).toBe(true);
-  expect(all.some(({ finished }) => !finished)).toBe(true);
-  for (const { tokens, finished } of all) {
-    expect(tokens.indexOf(2)).toBe(finished ? tokens.length - 1 : -1);
-    if (!finished) expect(tokens.length).toBe(10);
-  }
-  for (const group of answers) expect(new Set(group.map(({ tokens }) => tokens.join())).size).toBeGreaterThan(1);
-  const scored = await new Scorer(runtime, weights, {}).tokens(prompts.map(({ picture, prompt }, i) => ({ picture, prompt, answers: (answers[i] as typeof all).map(({ tokens }) => tokens) })));
-  for (const [i, group] of answers.entries())
-    for (const [k, { logprob }] of group.entries()) {
-      const sum = (scored[i]?.[k] as number[]).reduce((a, b) => a + b, 0);
-      expect(Math.abs(logprob - sum), `prompt ${i}, sample ${k}: ${logprob} and ${sum}`).toBeLessThan(1e-4);
+test.each([[false], [true]])(
+  "samples: log-prob is the scorer's, finished rows end with the stop token, K samples differ (pictures: %s)",
+  async (vision) => {
+    const config = tinyConfig({ vision, vocab: 12 }); // few tokens: many answers stop early
+    const runtime = gpu.runtime(gpu.variants.at(-1) ?? "plain");
+    const weights = await modelOn(runtime, config, randomTensors(config, 7));
+    const generator = new Generator(runtime, weights, null);
+    const prompts = promptsFor(config, [2, 5, 1, 7]);
+    const answers = await gpu.checked(() =>
+      generator.generate(prompts, { k: 6, temperature: 3, topK: 0, topP: 1, seed: 3, batch: 4, maxNewTokens: 10 }),
+    );
+    expect(answers.map((all) => all.length)).toEqual([6, 6, 6, 6]);
+    const all = answers.flat();
+    expect(all.some(({ finished }) => finished)).toBe(true);
+    expect(all.some(({ finished }) => !finished)).toBe(true);
+    for (const { tokens, finished } of all) {
+      expect(tokens.indexOf(2)).toBe(finished ? tokens.length - 1 : -1);
+      if (!finished) expect(tokens.length).toBe(10);
     }
-});
+    for (const group of answers) expect(new Set(group.map(({ tokens }) => tokens.join())).size).toBeGreaterThan(1);
+    const scored = await new Scorer(runtime, weights, {}).tokens(
+      prompts.map(({ picture, prompt }, i) => ({
+        picture,
+        prompt,
+        answers: (answers[i] as typeof all).map(({ tokens }) => tokens),
+      })),
+    );
+    for (const [i, group] of answers.entries())
+      for (const [k, { logprob }] of group.entries()) {
+        const sum = (scored[i]?.[k] ?? []).reduce((a, b) => a + b, 0);
+        expect(Math.abs(logprob - sum), `prompt ${i}, sample ${k}: ${logprob} and ${sum}`).toBeLessThan(1e-4);
+      }
+  },
+);
 
 test("the batch size changes no token and no bit of a log-prob; another seed does", async () => {
   const config = tinyConfig({ vision: true });
@@ -103,7 +125,9 @@ test("one new token, and more than one stop token", async () => {
   const stops = new Set(answers.filter(({ finished }) => finished).map(({ tokens }) => tokens.at(-1)));
   expect(stops.size).toBeGreaterThan(1);
   for (const { tokens } of answers) expect(tokens.slice(0, -1).some((token) => [2, 5, 7].includes(token))).toBe(false);
-  await expect(generator.generate([{ picture: null, prompt: Array(60).fill(3) }], { ...greedy, maxNewTokens: 9 })).rejects.toThrow("exceed the model's 64 positions");
+  await expect(
+    generator.generate([{ picture: null, prompt: Array(60).fill(3) }], { ...greedy, maxNewTokens: 9 }),
+  ).rejects.toThrow("exceed the model's 64 positions");
 });
 
 test("prompts of many lengths: old plans go, and the answers stay", async () => {
@@ -111,7 +135,10 @@ test("prompts of many lengths: old plans go, and the answers stay", async () => 
   const runtime = gpu.runtime("plain");
   const weights = await modelOn(runtime, config, randomTensors(config, 10));
   const generator = new Generator(runtime, weights, null);
-  const prompts = promptsFor(config, Array.from({ length: 20 }, (_, i) => i + 1));
+  const prompts = promptsFor(
+    config,
+    Array.from({ length: 20 }, (_, i) => i + 1),
+  );
   const options = { ...greedy, batch: 1, maxNewTokens: 4 };
   const first = await gpu.checked(() => generator.generate(prompts, options));
   expect(await gpu.checked(() => generator.generate(prompts, options))).toEqual(first);

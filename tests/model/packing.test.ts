@@ -53,14 +53,31 @@ test("a picture stands in front: its tokens are prefix, its patches are (channel
 test("what does not fit is refused in words", () => {
   const config = tinyConfig({ vision: true });
   const shape = { B: 1, T: 4, M: 2, S: 1, pictures: false };
-  const call = (rows: PackedRow[], own = shape) => () => pack(config, rows, own);
+  const call =
+    (rows: PackedRow[], own = shape) =>
+    () =>
+      pack(config, rows, own);
   expect(call([{ picture: null, prompt: [], answers: [] }])).toThrow("at least one token");
-  expect(call([{ picture: null, prompt: [3, 4, 5], answers: [[6, 7, 8]] }])).toThrow("a row of 5 tokens for a plan of 4");
+  expect(call([{ picture: null, prompt: [3, 4, 5], answers: [[6, 7, 8]] }])).toThrow(
+    "a row of 5 tokens for a plan of 4",
+  );
   expect(call([{ picture: null, prompt: [3], answers: [[24]] }])).toThrow("token 24 is outside the vocabulary of 24");
-  expect(call([{ picture: null, prompt: [3], answers: [[4], [5]] }])).toThrow("2 predicted tokens of 2 answers for a plan of 2 and 1");
-  expect(call([{ picture: { size: 8, rgb: new Uint8Array(192) }, prompt: [3], answers: [] }], { ...shape, T: 9 })).toThrow("a picture for a plan without pictures");
-  expect(call([{ picture: { size: 4, rgb: new Uint8Array(48) }, prompt: [3], answers: [] }], { ...shape, T: 9, pictures: true })).toThrow("4 pixels wide, the model takes 8");
-  expect(call([{ picture: null, prompt: Array(65).fill(3), answers: [[4]] }], { ...shape, T: 80 })).toThrow("more than 64 tokens");
+  expect(call([{ picture: null, prompt: [3], answers: [[4], [5]] }])).toThrow(
+    "2 predicted tokens of 2 answers for a plan of 2 and 1",
+  );
+  expect(
+    call([{ picture: { size: 8, rgb: new Uint8Array(192) }, prompt: [3], answers: [] }], { ...shape, T: 9 }),
+  ).toThrow("a picture for a plan without pictures");
+  expect(
+    call([{ picture: { size: 4, rgb: new Uint8Array(48) }, prompt: [3], answers: [] }], {
+      ...shape,
+      T: 9,
+      pictures: true,
+    }),
+  ).toThrow("4 pixels wide, the model takes 8");
+  expect(call([{ picture: null, prompt: Array(65).fill(3), answers: [[4]] }], { ...shape, T: 80 })).toThrow(
+    "more than 64 tokens",
+  );
 });
 
 test("a prompt shared by three answers gives the log-probs of three rows, and neighbours in a batch do not matter", async () => {
@@ -69,19 +86,25 @@ test("a prompt shared by three answers gives the log-probs of three rows, and ne
   const runtime = gpu.runtime(gpu.variants.at(-1) ?? "plain");
   const weights = await modelOn(runtime, config, randomTensors(config, 3));
   const scorer = new Scorer(runtime, weights, {});
-  const rows = Array.from({ length: 6 }, (_, i): PackedRow => ({
-    picture: i % 2 === 0 ? randomPicture(config, rng) : null,
-    prompt: randomTokens(rng, 24, 1 + i),
-    answers: [randomTokens(rng, 24, 4), randomTokens(rng, 24, 1), randomTokens(rng, 24, 7)],
-  }));
+  const rows = Array.from(
+    { length: 6 },
+    (_, i): PackedRow => ({
+      picture: i % 2 === 0 ? randomPicture(config, rng) : null,
+      prompt: randomTokens(rng, 24, 1 + i),
+      answers: [randomTokens(rng, 24, 4), randomTokens(rng, 24, 1), randomTokens(rng, 24, 7)],
+    }),
+  );
   const shared = await scorer.tokens(rows);
-  const separate = await scorer.tokens(rows.flatMap((row) => row.answers.map((answer) => ({ ...row, answers: [answer] }))));
+  const separate = await scorer.tokens(
+    rows.flatMap((row) => row.answers.map((answer) => ({ ...row, answers: [answer] }))),
+  );
   const batches = await scorer.tokens(rows, 2);
   let worst = 0;
   for (const [r, answers] of shared.entries())
     for (const [a, tokens] of answers.entries()) {
-      expect(tokens.length).toBe((rows[r]?.answers[a] as number[]).length);
-      for (const [i, value] of tokens.entries()) worst = Math.max(worst, Math.abs(value - (separate[3 * r + a]?.[0]?.[i] ?? Number.NaN)));
+      expect(tokens.length).toBe(rows[r]?.answers[a]?.length);
+      for (const [i, value] of tokens.entries())
+        worst = Math.max(worst, Math.abs(value - (separate[3 * r + a]?.[0]?.[i] ?? Number.NaN)));
     }
   expect(worst).toBeLessThan(1e-5);
   expect(batches).toEqual(shared); // bit for bit: padding and company change nothing

@@ -11,7 +11,10 @@ const gpu = await openTestGpu();
 
 async function optimizer(N: number) {
   const g = new Graph();
-  const t = Object.fromEntries(["weight", "grad", "m", "v"].map((name) => [name, g.input(name, [N])])) as Record<"weight" | "grad" | "m" | "v", ReturnType<Graph["input"]>>;
+  const t = Object.fromEntries(["weight", "grad", "m", "v"].map((name) => [name, g.input(name, [N])])) as Record<
+    "weight" | "grad" | "m" | "v",
+    ReturnType<Graph["input"]>
+  >;
   const hyper = g.input("hyper", [ADAMW_HYPER]);
   const square = adamw({ g, variants: { matmul: "plain" } }, t.weight, t.grad, t.m, t.v, hyper);
   const plan = await compile("adamw", g, gpu.device, gpu.pipelines);
@@ -22,7 +25,21 @@ async function optimizer(N: number) {
     step: async (grad: Float32Array, step: number, options: Partial<typeof set> = {}) => {
       const { lr, beta1, beta2, eps, weightDecay, maxNorm } = { ...set, ...options };
       plan.write(t.grad, grad);
-      plan.write(hyper, new Float32Array([lr, beta1, beta2, eps, weightDecay, 1 - beta1 ** step, 1 - beta2 ** step, maxNorm, 1 - beta1, 1 - beta2]));
+      plan.write(
+        hyper,
+        new Float32Array([
+          lr,
+          beta1,
+          beta2,
+          eps,
+          weightDecay,
+          1 - beta1 ** step,
+          1 - beta2 ** step,
+          maxNorm,
+          1 - beta1,
+          1 - beta2,
+        ]),
+      );
       await plan.run();
       return (await plan.read(t.weight, t.m, t.v, square)) as [Float32Array, Float32Array, Float32Array, Float32Array];
     },
@@ -46,9 +63,15 @@ test.each([
     const grad = normals();
     const got = await it.step(grad, step, { maxNorm });
     reference.adamw(w, m, v, Float64Array.from(grad), { ...it.set, maxNorm, step });
-    for (const [name, a, b] of [["weight", got[0], w], ["m", got[1], m], ["v", got[2], v]] as const) {
+    for (const [name, a, b] of [
+      ["weight", got[0], w],
+      ["m", got[1], m],
+      ["v", got[2], v],
+    ] as const) {
       const worst = worstOf(a, b);
-      expect(worst.error, `step ${step}, ${name}[${worst.index}]: got ${worst.got}, want ${worst.want}`).toBeLessThan(2e-6);
+      expect(worst.error, `step ${step}, ${name}[${worst.index}]: got ${worst.got}, want ${worst.want}`).toBeLessThan(
+        2e-6,
+      );
     }
     expect((got[3][0] as number) / grad.reduce((sum, g) => sum + g * g, 0)).toBeCloseTo(1, 5);
   }

@@ -26,11 +26,18 @@ const MASKS: Record<string, (T: number) => Token[]> = {
   },
   "picture, two answers, padding": (T) => {
     const fifth = Math.floor(T / 5);
-    return [...times(fifth, image), ...times(fifth, text()), ...times(fifth, text(1)), ...times(fifth, text(2)), ...times(T - 4 * fifth, pad)];
+    return [
+      ...times(fifth, image),
+      ...times(fifth, text()),
+      ...times(fifth, text(1)),
+      ...times(fifth, text(2)),
+      ...times(T - 4 * fifth, pad),
+    ];
   },
 };
 
-const words = (tokens: readonly Token[]) => Uint32Array.from(tokens, ({ pad, prefix, segment }) => (pad ? PAD : info(segment, prefix ? PREFIX : 0)));
+const words = (tokens: readonly Token[]) =>
+  Uint32Array.from(tokens, ({ pad, prefix, segment }) => (pad ? PAD : info(segment, prefix ? PREFIX : 0)));
 
 const SHAPES = [
   { B: 1, T: 1, H: 1, KV: 1, D: 4 },
@@ -46,7 +53,12 @@ for (const [name, mask] of Object.entries(MASKS))
     const tokens = Array.from({ length: B }, () => mask(T)).flat();
     return checkOp(gpu, {
       name: `attention ${name} ${JSON.stringify(shape)}`,
-      inputs: { q: { shape: [B * T, H * D] }, k: { shape: [B * T, KV * D] }, v: { shape: [B * T, KV * D] }, info: { shape: [B * T], data: words(tokens) } },
+      inputs: {
+        q: { shape: [B * T, H * D] },
+        k: { shape: [B * T, KV * D] },
+        v: { shape: [B * T, KV * D] },
+        info: { shape: [B * T], data: words(tokens) },
+      },
       op: (ctx, t) => attention(ctx, t.q!, t.k!, t.v!, t.info!, shape),
       reference: ({ q, k, v }) => reference.attention({ q: q!, k: k!, v: v! }, tokens, shape),
       sampled: 24,
@@ -63,7 +75,8 @@ test("attention with scores of ±1000 stays finite and picks the largest", () =>
       info: { shape: [3], data: words(times(3, text())) },
     },
     op: (ctx, t) => attention(ctx, t.q!, t.k!, t.v!, t.info!, { B: 1, T: 3, H: 1, KV: 1, D: 4 }),
-    reference: ({ q, k, v }) => reference.attention({ q: q!, k: k!, v: v! }, times(3, text()), { B: 1, T: 3, H: 1, KV: 1, D: 4 }),
+    reference: ({ q, k, v }) =>
+      reference.attention({ q: q!, k: k!, v: v! }, times(3, text()), { B: 1, T: 3, H: 1, KV: 1, D: 4 }),
     tolerance: 1e-4,
   }));
 
@@ -79,13 +92,30 @@ test.each([
   const TS = own + 1;
   const normals = (size: number) => Float32Array.from({ length: size }, () => rng.normal());
   const [kp, vp] = [normals(G * TP * KV * D), normals(G * TP * KV * D)];
-  const steps = Array.from({ length: own }, () => ({ q: normals(N * H * D), k: normals(N * KV * D), v: normals(N * KV * D) }));
-  const promptInfo = Uint32Array.from({ length: G * TP }, (_, i) => (i % TP < (prompts[Math.floor(i / TP)] as number) ? info(0) : PAD));
+  const steps = Array.from({ length: own }, () => ({
+    q: normals(N * H * D),
+    k: normals(N * KV * D),
+    v: normals(N * KV * D),
+  }));
+  const promptInfo = Uint32Array.from({ length: G * TP }, (_, i) =>
+    i % TP < (prompts[Math.floor(i / TP)] as number) ? info(0) : PAD,
+  );
 
   const g = new Graph();
   const ctx = { g, variants: { matmul: "plain" as const } };
-  const t = { q: g.input("q", [N, H * D]), k: g.input("k", [N, KV * D]), v: g.input("v", [N, KV * D]), info: g.input("info", [G * TP], "u32"), step: g.input("step", [1], "u32") };
-  const cache = { kp: g.input("kp", [G * TP, KV * D]), vp: g.input("vp", [G * TP, KV * D]), ks: g.output("ks", [N * TS, KV * D]), vs: g.output("vs", [N * TS, KV * D]) };
+  const t = {
+    q: g.input("q", [N, H * D]),
+    k: g.input("k", [N, KV * D]),
+    v: g.input("v", [N, KV * D]),
+    info: g.input("info", [G * TP], "u32"),
+    step: g.input("step", [1], "u32"),
+  };
+  const cache = {
+    kp: g.input("kp", [G * TP, KV * D]),
+    vp: g.input("vp", [G * TP, KV * D]),
+    ks: g.output("ks", [N * TS, KV * D]),
+    vs: g.output("vs", [N * TS, KV * D]),
+  };
   const out = keep(ctx, attentionDecode(ctx, t.q, t.k, t.v, cache, t.info, t.step, { N, K, H, KV, D, TP, TS }));
   await gpu.checked(async () => {
     const plan = await compile("decode", g, gpu.device, gpu.pipelines);
@@ -110,7 +140,11 @@ test.each([
         const T = length + s + 1;
         const q = new Float64Array(T * H * D);
         q.set(step.q.subarray(n * H * D, (n + 1) * H * D), (T - 1) * H * D);
-        const want = reference.attention({ q, k: Float64Array.from(gather(kp, "k")), v: Float64Array.from(gather(vp, "v")) }, times(T, text()), { B: 1, T, H, KV, D });
+        const want = reference.attention(
+          { q, k: Float64Array.from(gather(kp, "k")), v: Float64Array.from(gather(vp, "v")) },
+          times(T, text()),
+          { B: 1, T, H, KV, D },
+        );
         const worst = worstOf(got.subarray(n * H * D, (n + 1) * H * D), want.subarray((T - 1) * H * D));
         expect(worst.error, `step ${s}, row ${n}, element ${worst.index}`).toBeLessThan(1e-5);
       }
@@ -123,7 +157,14 @@ test("impossible head counts and sizes are refused", () => {
   const g = new Graph();
   const ctx = { g, variants: { matmul: "plain" as const } };
   const call = (H: number, KV: number, D: number) => () =>
-    attention(ctx, g.input("q", [2, H * D]), g.input("k", [2, KV * D]), g.input("v", [2, KV * D]), g.input("info", [2], "u32"), { B: 1, T: 2, H, KV, D });
+    attention(
+      ctx,
+      g.input("q", [2, H * D]),
+      g.input("k", [2, KV * D]),
+      g.input("v", [2, KV * D]),
+      g.input("info", [2], "u32"),
+      { B: 1, T: 2, H, KV, D },
+    );
   expect(call(3, 2, 4)).toThrow("3 heads cannot share 2");
   expect(call(2, 2, 6)).toThrow("multiple of 4, got 6");
 });

@@ -32,7 +32,11 @@ export interface OpCase {
 }
 
 /** Largest |got − want| relative to the largest |want|, and where. NaN is the worst of all. */
-export function worstOf(got: ArrayLike<number>, want: ArrayLike<number>, at: ArrayLike<number> | null = null): { error: number; index: number; got: number; want: number } {
+export function worstOf(
+  got: ArrayLike<number>,
+  want: ArrayLike<number>,
+  at: ArrayLike<number> | null = null,
+): { error: number; index: number; got: number; want: number } {
   let scale = 1e-3; // smaller numbers are compared absolutely
   for (let i = 0; i < want.length; i++) scale = Math.max(scale, Math.abs(want[i] as number));
   let worst = { error: -1, index: -1, got: 0, want: 0 };
@@ -45,9 +49,18 @@ export function worstOf(got: ArrayLike<number>, want: ArrayLike<number>, at: Arr
   return worst;
 }
 
-function expectClose(label: string, got: ArrayLike<number>, want: ArrayLike<number>, tolerance: number, at: ArrayLike<number> | null = null): void {
+function expectClose(
+  label: string,
+  got: ArrayLike<number>,
+  want: ArrayLike<number>,
+  tolerance: number,
+  at: ArrayLike<number> | null = null,
+): void {
   const worst = worstOf(got, want, at);
-  expect(worst.error, `${label}: worst element [${worst.index}]: got ${worst.got}, want ${worst.want}`).toBeLessThanOrEqual(tolerance);
+  expect(
+    worst.error,
+    `${label}: worst element [${worst.index}]: got ${worst.got}, want ${worst.want}`,
+  ).toBeLessThanOrEqual(tolerance);
 }
 
 /** Copies a temporary so that the host can read it. */
@@ -97,7 +110,10 @@ export async function checkOp(gpu: TestGpu, test: OpCase): Promise<void> {
     const g = new Graph();
     const ctx: OpContext = { g, variants: { matmul } };
     const tensors = Object.fromEntries(
-      Object.entries(test.inputs).map(([name, { shape }]) => [name, g.input(name, shape, data[name] instanceof Uint32Array ? "u32" : "f32", wantsGrad(name))]),
+      Object.entries(test.inputs).map(([name, { shape }]) => [
+        name,
+        g.input(name, shape, data[name] instanceof Uint32Array ? "u32" : "f32", wantsGrad(name)),
+      ]),
     );
     const y = test.op(ctx, tensors);
     const out = keep(ctx, y);
@@ -120,9 +136,16 @@ export async function checkOp(gpu: TestGpu, test: OpCase): Promise<void> {
       plan.destroy();
     });
     const [first, second] = runs as [Float32Array[], Float32Array[]];
-    for (const [i, array] of first.entries()) expect(Buffer.from(array.buffer, array.byteOffset, array.byteLength).equals(Buffer.from((second[i] as Float32Array).buffer, (second[i] as Float32Array).byteOffset, array.byteLength)), `${test.name}: same bits again`).toBe(true);
+    for (const [i, array] of first.entries())
+      expect(
+        Buffer.from(array.buffer, array.byteOffset, array.byteLength).equals(
+          Buffer.from((second[i] as Float32Array).buffer, (second[i] as Float32Array).byteOffset, array.byteLength),
+        ),
+        `${test.name}: same bits again`,
+      ).toBe(true);
     expect(first[0]?.length).toBe(want.length);
     expectClose(`${test.name} ${matmul}`, first[0] as Float32Array, want, tolerance);
-    for (const [i, [name, { at, want: numeric }]] of [...gradients].entries()) expectClose(`${test.name} ${matmul} d${name}`, first[i + 1] as Float32Array, numeric, tolerance, at);
+    for (const [i, [name, { at, want: numeric }]] of [...gradients].entries())
+      expectClose(`${test.name} ${matmul} d${name}`, first[i + 1] as Float32Array, numeric, tolerance, at);
   }
 }

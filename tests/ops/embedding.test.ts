@@ -17,7 +17,9 @@ function rows(R: number, V: number, P: number) {
   const id = Uint32Array.from({ length: R }, (_, r) => (image[r] ? places.indexOf(r) : rng.int(V)));
   const pad = Array.from({ length: R }, (_, r) => R > 3 && r === R - 1 && !image[r]);
   const words = Uint32Array.from({ length: R }, (_, r) => (pad[r] ? PAD : info(0, image[r] ? IMAGE : 0)));
-  const tokens = [...Array(R).keys()].filter((r) => !image[r]).sort((a, b) => (id[a] as number) - (id[b] as number) || a - b);
+  const tokens = [...Array(R).keys()]
+    .filter((r) => !image[r])
+    .sort((a, b) => (id[a] as number) - (id[b] as number) || a - b);
   const start = Uint32Array.from({ length: V + 1 }, (_, v) => tokens.filter((r) => (id[r] as number) < v).length);
   const order = Uint32Array.from({ length: R }, (_, i) => tokens[i] ?? 0);
   return { image, id, words, order, start, patchRow: Uint32Array.from(places) };
@@ -40,7 +42,13 @@ test.each([
       table: { shape: [V, C] },
       ...(P > 0 ? { patches: { shape: [P, C] }, patchRow: { shape: [P], data: patchRow } } : {}),
     },
-    op: (ctx, t) => embed(ctx, { id: t.id!, info: t.info!, order: t.order!, start: t.start!, ...(t.patchRow ? { patchRow: t.patchRow } : {}) }, t.table!, t.patches ?? null),
+    op: (ctx, t) =>
+      embed(
+        ctx,
+        { id: t.id!, info: t.info!, order: t.order!, start: t.start!, ...(t.patchRow ? { patchRow: t.patchRow } : {}) },
+        t.table!,
+        t.patches ?? null,
+      ),
     reference: ({ table, patches }) => reference.embed(id, image, table!, patches ?? null, C),
   });
 });
@@ -50,7 +58,13 @@ test("embed twice with one table: the second gradient is added to the first", ()
   const { image, id, words, order, start } = rows(R, V, 0);
   return checkOp(gpu, {
     name: "embed twice",
-    inputs: { id: { shape: [R], data: id }, info: { shape: [R], data: words }, order: { shape: [R], data: order }, start: { shape: [V + 1], data: start }, table: { shape: [V, C] } },
+    inputs: {
+      id: { shape: [R], data: id },
+      info: { shape: [R], data: words },
+      order: { shape: [R], data: order },
+      start: { shape: [V + 1], data: start },
+      table: { shape: [V, C] },
+    },
     op: (ctx, t) => {
       const once = () => embed(ctx, { id: t.id!, info: t.info!, order: t.order!, start: t.start! }, t.table!, null);
       return addResidual(ctx, once(), once());
@@ -72,7 +86,11 @@ test.each([
   for (const [m, r] of index.entries()) if (r !== null) inverse[r] = m;
   return checkOp(gpu, {
     name: `gather ${R} ${C} ${M}`,
-    inputs: { x: { shape: [R, C] }, index: { shape: [M], data: Uint32Array.from(index, (r) => r ?? NONE) }, inverse: { shape: [R], data: inverse } },
+    inputs: {
+      x: { shape: [R, C] },
+      index: { shape: [M], data: Uint32Array.from(index, (r) => r ?? NONE) },
+      inverse: { shape: [R], data: inverse },
+    },
     op: (ctx, t) => gatherRows(ctx, t.x!, t.index!, t.inverse!),
     reference: ({ x }) => reference.gather(x!, index, C),
   });

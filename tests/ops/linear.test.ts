@@ -25,13 +25,20 @@ test.each(SIZES)("y = x Wᵀ + s x A B + bias, trainable: %i × %i × %i, rank %
   const scale = 0.75;
   await checkOp(gpu, {
     name: `linear ${R} ${K} ${N} ${r}`,
-    inputs: { x: { shape: [R, K] }, w: { shape: [N, K] }, a: { shape: [K, r] }, b: { shape: [r, N] }, bias: { shape: [N] } },
+    inputs: {
+      x: { shape: [R, K] },
+      w: { shape: [N, K] },
+      a: { shape: [K, r] },
+      b: { shape: [r, N] },
+      bias: { shape: [N] },
+    },
     op: (ctx, { x, w, a, b, bias }) => {
       const wT = ctx.g.temp("wT", [K, N]);
       transpose(ctx, w!, wT);
       return linear(ctx, x!, { name: "test", w: w!, wT, bias: bias! }, { aT: a!, bT: b!, scale });
     },
-    reference: ({ x, w, a, b, bias }) => reference.linear({ x: x!, w: w!, a: a!, b: b!, bias: bias! }, { R, K, N, r, scale }),
+    reference: ({ x, w, a, b, bias }) =>
+      reference.linear({ x: x!, w: w!, a: a!, b: b!, bias: bias! }, { R, K, N, r, scale }),
     variants: ["plain", "sg4", "sg8"],
   });
 });
@@ -40,7 +47,13 @@ test("two linears of one input: their gradients add up", async () => {
   const [R, K, N] = [5, 20, 36];
   await checkOp(gpu, {
     name: "linear twice",
-    inputs: { x: { shape: [R, K] }, w: { shape: [N, K] }, u: { shape: [N, K] }, a: { shape: [K, 4] }, b: { shape: [4, N] } },
+    inputs: {
+      x: { shape: [R, K] },
+      w: { shape: [N, K] },
+      u: { shape: [N, K] },
+      a: { shape: [K, 4] },
+      b: { shape: [4, N] },
+    },
     op: (ctx, { x, w, u, a, b }) => {
       const both = [w!, u!].map((weight) => {
         const wT = ctx.g.temp("wT", [K, N]);

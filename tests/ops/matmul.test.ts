@@ -11,14 +11,22 @@ const gpu = await openTestGpu();
 const bits = (data: Float32Array) => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
 
 /** y = scale · a b (or aᵀ b) onto what y holds, in every variant; the same bits on repeat. */
-async function check(kind: "NN" | "TN", [R, K, N]: readonly [number, number, number], scale: number, accumulate: boolean): Promise<void> {
+async function check(
+  kind: "NN" | "TN",
+  [R, K, N]: readonly [number, number, number],
+  scale: number,
+  accumulate: boolean,
+): Promise<void> {
   const rng = rngFor(1, kind, R, K, N);
   const normals = (size: number) => Float32Array.from({ length: size }, () => rng.normal());
   // NN: a (R,K), b (K,N), y (R,N).  TN: a (R,K), b (R,N), y (K,N).
   const [rowsB, rowsY] = kind === "NN" ? [K, R] : [R, K];
   const [a, b, y0] = [normals(R * K), normals(rowsB * N), normals(rowsY * N)];
   const [a64, b64] = [Float64Array.from(a), Float64Array.from(b)];
-  const product = kind === "NN" ? reference.matmul(a64, b64, R, K, N, scale) : reference.matmul(reference.transpose(a64, R, K), b64, K, R, N, scale);
+  const product =
+    kind === "NN"
+      ? reference.matmul(a64, b64, R, K, N, scale)
+      : reference.matmul(reference.transpose(a64, R, K), b64, K, R, N, scale);
   const want = product.map((value, i) => value + (accumulate ? (y0[i] as number) : 0));
   for (const matmul of gpu.variants) {
     const g = new Graph();
@@ -36,7 +44,10 @@ async function check(kind: "NN" | "TN", [R, K, N]: readonly [number, number, num
       }
       plan.destroy();
       const worst = worstOf(results[0] as Float32Array, want);
-      expect(worst.error, `${kind} ${R}×${K}×${N} ${matmul}: worst element [${worst.index}]: got ${worst.got}, want ${worst.want}`).toBeLessThan(3e-6);
+      expect(
+        worst.error,
+        `${kind} ${R}×${K}×${N} ${matmul}: worst element [${worst.index}]: got ${worst.got}, want ${worst.want}`,
+      ).toBeLessThan(3e-6);
       expect(bits(results[0] as Float32Array).equals(bits(results[1] as Float32Array))).toBe(true);
     });
   }
@@ -104,12 +115,16 @@ test.each([
     const plan = await compile("transpose", g, gpu.device, gpu.pipelines);
     plan.write(from, x);
     await plan.run();
-    expect(Array.from((await plan.read(to))[0] as Float32Array)).toEqual(Array.from(reference.transpose(Float64Array.from(x), R, C)));
+    expect(Array.from((await plan.read(to))[0] as Float32Array)).toEqual(
+      Array.from(reference.transpose(Float64Array.from(x), R, C)),
+    );
   });
 });
 
 test("a wrong shape is named", () => {
   const g = new Graph();
   const [a, b, y] = [g.input("a", [3, 8]), g.input("b", [4, 8]), g.output("y", [3, 8])];
-  expect(() => matmulNN({ g, variants: { matmul: "plain" } }, a, b, y)).toThrow("[shape] matmul.b: want (8,8), got (4,8)");
+  expect(() => matmulNN({ g, variants: { matmul: "plain" } }, a, b, y)).toThrow(
+    "[shape] matmul.b: want (8,8), got (4,8)",
+  );
 });

@@ -17,7 +17,14 @@ interface Setting {
 }
 
 /** Runs the loss on token log-probs of sequences; the first 2·pairs are chosen, rejected, … */
-async function run(setting: Setting, logps: readonly (readonly number[])[], reference: readonly number[], pairs: number, sft: readonly number[], weight = Array(pairs).fill(1 / Math.max(1, pairs)) as number[]) {
+async function run(
+  setting: Setting,
+  logps: readonly (readonly number[])[],
+  reference: readonly number[],
+  pairs: number,
+  sft: readonly number[],
+  weight = Array(pairs).fill(1 / Math.max(1, pairs)) as number[],
+) {
   const S = logps.length;
   const used = logps.reduce((sum, seq) => sum + seq.length, 0);
   const M = used + 3; // padding behind the last sequence
@@ -45,7 +52,17 @@ async function run(setting: Setting, logps: readonly (readonly number[])[], refe
   };
   const { sums, pair, dlogp } = preferenceLoss({ g, variants: { matmul: "plain" } }, t.logp, pairs, t);
   const out = g.output("dlogp kept", [M]);
-  g.dispatch({ shader: "reduce_sum", constants: { ACC: 0 }, uniforms: [1, M], bindings: [{ tensor: dlogp, access: "read" }, { tensor: out, access: "write" }], workgroups: [Math.ceil(M / 64), 1, 1], flops: 0 });
+  g.dispatch({
+    shader: "reduce_sum",
+    constants: { ACC: 0 },
+    uniforms: [1, M],
+    bindings: [
+      { tensor: dlogp, access: "read" },
+      { tensor: out, access: "write" },
+    ],
+    workgroups: [Math.ceil(M / 64), 1, 1],
+    flops: 0,
+  });
   return gpu.checked(async () => {
     const plan = await compile("preference", g, gpu.device, gpu.pipelines);
     plan.write(t.logp, flat);
@@ -58,33 +75,60 @@ async function run(setting: Setting, logps: readonly (readonly number[])[], refe
     await plan.run();
     const [sum, loss, grad] = (await plan.read(sums, pair, out)) as [Float32Array, Float32Array, Float32Array];
     plan.destroy();
-    return { sums: [...sum], pairs: Array.from({ length: pairs }, (_, p) => [...loss.subarray(4 * p, 4 * p + 4)] as [number, number, number, number]), grad: [...grad], span, used };
+    return {
+      sums: [...sum],
+      pairs: Array.from(
+        { length: pairs },
+        (_, p) => [...loss.subarray(4 * p, 4 * p + 4)] as [number, number, number, number],
+      ),
+      grad: [...grad],
+      span,
+      used,
+    };
   });
 }
 
-test.each(LOSS_TYPES.flatMap((type) => [0.1, 0.5].map((beta) => ({ type, beta, labelSmoothing: 0.2 }))))("$type, β $beta: losses, rewards and gradients against f64", async (setting) => {
-  const rng = rngFor(3, setting.type, setting.beta);
-  const lengths = [3, 5, 1, 2, 9, 4, 2]; // three pairs and one plain sequence
-  const logps = lengths.map((n) => Array.from({ length: n }, () => Math.fround(-4 * rng.next())));
-  const reference = lengths.map((n) => Math.fround(-2 * n + rng.normal() * n));
-  const sft = [0.1, 0, 0, 0.3, 0, 0, 0.5];
-  const got = await run(setting, logps, reference, 3, sft);
-  const sums = logps.map((seq) => seq.reduce((a, b) => a + b, 0));
-  expect(worstOf(got.sums, sums).error).toBeLessThan(1e-6);
-  const want = new Float64Array(got.grad.length);
-  for (const [s, n] of lengths.entries()) want.fill(-(sft[s] as number), got.span[2 * s], (got.span[2 * s] as number) + n);
-  for (let p = 0; p < 3; p++) {
-    const answer = (s: number) => ({ sum: sums[s] as number, reference: reference[s] as number, length: lengths[s] as number });
-    const pair = preferencePair(setting, answer(2 * p), answer(2 * p + 1));
-    const rewards = [2 * p, 2 * p + 1].map((s) => (sums[s] as number) - (reference[s] as number)) as [number, number];
-    expect(worstOf(got.pairs[p] ?? [], [pair.value, setting.beta * rewards[0], setting.beta * rewards[1], rewards[0] - rewards[1]]).error).toBeLessThan(1e-5);
-    for (const [s, d] of [[2 * p, pair.dChosen], [2 * p + 1, pair.dRejected]] as const)
-      for (let m = got.span[2 * s] as number; m < (got.span[2 * s + 1] as number); m++) want[m]! += d / 3;
-  }
-  const worst = worstOf(got.grad, want);
-  expect(worst.error, `dlogp[${worst.index}]: got ${worst.got}, want ${worst.want}`).toBeLessThan(1e-5);
-  expect(got.grad.slice(got.used)).toEqual([0, 0, 0]);
-});
+test.each(LOSS_TYPES.flatMap((type) => [0.1, 0.5].map((beta) => ({ type, beta, labelSmoothing: 0.2 }))))(
+  "$type, β $beta: losses, rewards and gradients against f64",
+  async (setting) => {
+    const rng = rngFor(3, setting.type, setting.beta);
+    const lengths = [3, 5, 1, 2, 9, 4, 2]; // three pairs and one plain sequence
+    const logps = lengths.map((n) => Array.from({ length: n }, () => Math.fround(-4 * rng.next())));
+    const reference = lengths.map((n) => Math.fround(-2 * n + rng.normal() * n));
+    const sft = [0.1, 0, 0, 0.3, 0, 0, 0.5];
+    const got = await run(setting, logps, reference, 3, sft);
+    const sums = logps.map((seq) => seq.reduce((a, b) => a + b, 0));
+    expect(worstOf(got.sums, sums).error).toBeLessThan(1e-6);
+    const want = new Float64Array(got.grad.length);
+    for (const [s, n] of lengths.entries())
+      want.fill(-(sft[s] as number), got.span[2 * s], (got.span[2 * s] as number) + n);
+    for (let p = 0; p < 3; p++) {
+      const answer = (s: number) => ({
+        sum: sums[s] as number,
+        reference: reference[s] as number,
+        length: lengths[s] as number,
+      });
+      const pair = preferencePair(setting, answer(2 * p), answer(2 * p + 1));
+      const rewards = [2 * p, 2 * p + 1].map((s) => (sums[s] as number) - (reference[s] as number)) as [number, number];
+      expect(
+        worstOf(got.pairs[p] ?? [], [
+          pair.value,
+          setting.beta * rewards[0],
+          setting.beta * rewards[1],
+          rewards[0] - rewards[1],
+        ]).error,
+      ).toBeLessThan(1e-5);
+      for (const [s, d] of [
+        [2 * p, pair.dChosen],
+        [2 * p + 1, pair.dRejected],
+      ] as const)
+        for (let m = got.span[2 * s] as number; m < (got.span[2 * s + 1] as number); m++) want[m]! += d / 3;
+    }
+    const worst = worstOf(got.grad, want);
+    expect(worst.error, `dlogp[${worst.index}]: got ${worst.got}, want ${worst.want}`).toBeLessThan(1e-5);
+    expect(got.grad.slice(got.used)).toEqual([0, 0, 0]);
+  },
+);
 
 test("policy = reference: sigmoid is ln 2, hinge is 1, IPO is 1/(4β²); the gradient of sigmoid is ∓β/2", async () => {
   const logps = [[-1, -2], [-3]];
@@ -99,7 +143,13 @@ test("policy = reference: sigmoid is ln 2, hinge is 1, IPO is 1/(4β²); the gra
 });
 
 test.each([[-5000], [5000]])("a difference of %i nats: losses stay finite, the gradient saturates", async (delta) => {
-  const { pairs, grad } = await run({ type: "sigmoid", beta: 1, labelSmoothing: 0 }, [[-1], [-1]], [-1 - delta, -1], 1, [0, 0]);
+  const { pairs, grad } = await run(
+    { type: "sigmoid", beta: 1, labelSmoothing: 0 },
+    [[-1], [-1]],
+    [-1 - delta, -1],
+    1,
+    [0, 0],
+  );
   expect(pairs[0]?.[0]).toBeCloseTo(delta < 0 ? 5000 : 0, 3);
   expect(grad[0]).toBeCloseTo(delta < 0 ? -1 : 0, 6);
 });
@@ -109,7 +159,9 @@ test("an empty place of the batch weighs nothing; no pairs at all leaves the lik
   const padded = await run(setting, [[-1], [-2], [], []], [0, 0, 0, 0], 2, [0, 0, 0, 0], [1, 0]);
   const alone = await run(setting, [[-1], [-2]], [0, 0], 1, [0, 0]);
   expect(padded.grad.slice(0, 2)).toEqual(alone.grad.slice(0, 2));
-  expect((await run(setting, [[-1, -1], [-2], [-3]], [0, 0, 0], 0, [0.5, 0.25, 0.125])).grad.slice(0, 4)).toEqual([-0.5, -0.5, -0.25, -0.125]);
+  expect((await run(setting, [[-1, -1], [-2], [-3]], [0, 0, 0], 0, [0.5, 0.25, 0.125])).grad.slice(0, 4)).toEqual([
+    -0.5, -0.5, -0.25, -0.125,
+  ]);
 });
 
 test("a log-probability that is not finite gets a gradient that the optimizer refuses", async () => {

@@ -54,7 +54,13 @@ const blockReference = (x: Float64Array, weight: Float64Array, w: Float64Array, 
 test("a residual stream of two blocks: x + W norm(x), twice", () =>
   checkOp(gpu, {
     name: "residual stream",
-    inputs: { x: { shape: [3, 20] }, n: { shape: [20] }, w: { shape: [20, 20] }, m: { shape: [20] }, u: { shape: [20, 20] } },
+    inputs: {
+      x: { shape: [3, 20] },
+      n: { shape: [20] },
+      w: { shape: [20, 20] },
+      m: { shape: [20] },
+      u: { shape: [20, 20] },
+    },
     op: (ctx, { x, n, w, m, u }) => {
       const h = addResidual(ctx, x!, block(ctx, x!, n!, w!));
       return addResidual(ctx, h, block(ctx, h, m!, u!));
@@ -71,7 +77,9 @@ test("a norm whose input also takes the residual's gradient in place is refused,
   const ctx = { g, variants: { matmul: "plain" as const } };
   const [x, w] = [g.input("x", [2, 4], "f32", true), g.input("w", [4])];
   g.backward([{ of: addResidual(ctx, x, rmsnorm(ctx, x, w, 1e-5)), grad: g.input("dy", [2, 4]) }]);
-  await expect(compile("aliased", g, gpu.device, gpu.pipelines)).rejects.toThrow("plan aliased: rmsnorm_bwd reads and writes dy in one dispatch");
+  await expect(compile("aliased", g, gpu.device, gpu.pipelines)).rejects.toThrow(
+    "plan aliased: rmsnorm_bwd reads and writes dy in one dispatch",
+  );
 });
 
 test.each(ANY)("swiglu (%i,%i)", (R, C) =>
@@ -86,7 +94,10 @@ test.each(ANY)("swiglu (%i,%i)", (R, C) =>
 test("swiglu far from zero neither overflows nor vanishes", () =>
   checkOp(gpu, {
     name: "swiglu extremes",
-    inputs: { gate: { shape: [1, 6], data: new Float32Array([-200, -90, -30, 30, 90, 200]) }, up: { shape: [1, 6], data: new Float32Array([1, 1, 1, 1, 1, 1]) } },
+    inputs: {
+      gate: { shape: [1, 6], data: new Float32Array([-200, -90, -30, 30, 90, 200]) },
+      up: { shape: [1, 6], data: new Float32Array([1, 1, 1, 1, 1, 1]) },
+    },
     op: (ctx, { gate, up }) => swiglu(ctx, gate!, up!),
     reference: ({ gate, up }) => swiglus.swiglu(gate!, up!),
   }));
@@ -112,7 +123,10 @@ test.each([
 test.each(ANY)("log-probabilities (%i,%i)", (M, V) =>
   checkOp(gpu, {
     name: `logprob ${M} ${V}`,
-    inputs: { logits: { shape: [M, V] }, target: { shape: [M], data: Uint32Array.from({ length: M }, (_, m) => (m * 7) % V) } },
+    inputs: {
+      logits: { shape: [M, V] },
+      target: { shape: [M], data: Uint32Array.from({ length: M }, (_, m) => (m * 7) % V) },
+    },
     op: (ctx, { logits, target }) => logprob(ctx, logits!, target!),
     reference: ({ logits, target }) => logprobs.logprob(logits!, target!, V),
   }),
@@ -121,7 +135,10 @@ test.each(ANY)("log-probabilities (%i,%i)", (M, V) =>
 test("log-probabilities of huge and tiny logits", () =>
   checkOp(gpu, {
     name: "logprob extremes",
-    inputs: { logits: { shape: [3, 3], data: new Float32Array([5000, 4999, -5000, -5000, -5001, -5002, 0, 60, -60]) }, target: { shape: [3], data: new Uint32Array([1, 2, 0]) } },
+    inputs: {
+      logits: { shape: [3, 3], data: new Float32Array([5000, 4999, -5000, -5000, -5001, -5002, 0, 60, -60]) },
+      target: { shape: [3], data: new Uint32Array([1, 2, 0]) },
+    },
     op: (ctx, { logits, target }) => logprob(ctx, logits!, target!),
     reference: ({ logits, target }) => logprobs.logprob(logits!, target!, 3),
   }));
@@ -140,8 +157,12 @@ test("equal logits give −ln V", async () => {
 test("wrong shapes are named", () => {
   const g = new Graph();
   const ctx = { g, variants: { matmul: "plain" as const } };
-  expect(() => rmsnorm(ctx, g.input("x", [2, 8]), g.input("w", [4]), 1e-5)).toThrow("[shape] rmsnorm.w: want (8), got (4)");
+  expect(() => rmsnorm(ctx, g.input("x", [2, 8]), g.input("w", [4]), 1e-5)).toThrow(
+    "[shape] rmsnorm.w: want (8), got (4)",
+  );
   expect(() => rmsnorm(ctx, g.input("x", [2, 6]), g.input("w", [6]), 1e-5)).toThrow("multiple of 4");
   expect(() => swiglu(ctx, g.input("gate", [2, 8]), g.input("up", [2, 4]))).toThrow("[shape] swiglu.up");
-  expect(() => logprob(ctx, g.input("logits", [2, 8]), g.input("target", [3], "u32"))).toThrow("[shape] logprob.target");
+  expect(() => logprob(ctx, g.input("logits", [2, 8]), g.input("target", [3], "u32"))).toThrow(
+    "[shape] logprob.target",
+  );
 });

@@ -23,7 +23,16 @@ async function draw({ logits, rows, sampling, stop = [], steps = 1 }: Draw) {
   const V = logits.length / N;
   const g = new Graph();
   const u32 = (name: string, ...shape: number[]) => g.input(name, shape, "u32");
-  const state = { setting: u32("setting", SAMPLE_SETTING), step: u32("step", 1), rows: u32("rows", N, 2), next: u32("next", N), done: u32("done", N), tokens: u32("tokens", N, steps), logp: g.input("logp", [N]), pos: u32("pos", N) };
+  const state = {
+    setting: u32("setting", SAMPLE_SETTING),
+    step: u32("step", 1),
+    rows: u32("rows", N, 2),
+    next: u32("next", N),
+    done: u32("done", N),
+    tokens: u32("tokens", N, steps),
+    logp: g.input("logp", [N]),
+    pos: u32("pos", N),
+  };
   const input = g.input("logits", [N, V]);
   sampleNext({ g, variants: { matmul: "plain" } }, input, state);
   return gpu.checked(async () => {
@@ -32,16 +41,34 @@ async function draw({ logits, rows, sampling, stop = [], steps = 1 }: Draw) {
     plan.write(state.setting, sampleSetting(sampling, stop));
     plan.write(state.rows, Uint32Array.from(rows.flat()));
     await plan.run(undefined, steps);
-    const [tokens, done, logp, step, pos] = await plan.read(state.tokens, state.done, state.logp, state.step, state.pos);
+    const [tokens, done, logp, step, pos] = await plan.read(
+      state.tokens,
+      state.done,
+      state.logp,
+      state.step,
+      state.pos,
+    );
     plan.destroy();
-    return { tokens: Array.from(tokens as Uint32Array), done: Array.from(done as Uint32Array), logp: Array.from(logp as Float32Array), step: (step as Uint32Array)[0], pos: Array.from(pos as Uint32Array) };
+    return {
+      tokens: Array.from(tokens as Uint32Array),
+      done: Array.from(done as Uint32Array),
+      logp: Array.from(logp as Float32Array),
+      step: (step as Uint32Array)[0],
+      pos: Array.from(pos as Uint32Array),
+    };
   });
 }
 
 const tasks = (n: number) => Array.from({ length: n }, (_, i) => [i, 0] as const);
-const repeat = (row: Float32Array, n: number) => Float32Array.from({ length: n * row.length }, (_, i) => row[i % row.length] as number);
+const repeat = (row: Float32Array, n: number) =>
+  Float32Array.from({ length: n * row.length }, (_, i) => row[i % row.length] as number);
 
-test.each([[1, 1], [3, 5], [65, 65], [5, 200]])("temperature 0 takes the likeliest token: %i rows, vocabulary %i", async (N, V) => {
+test.each([
+  [1, 1],
+  [3, 5],
+  [65, 65],
+  [5, 200],
+])("temperature 0 takes the likeliest token: %i rows, vocabulary %i", async (N, V) => {
   const rng = rngFor(1, N, V);
   const logits = Float32Array.from({ length: N * V }, () => 3 * rng.normal());
   const got = await draw({ logits, rows: tasks(N), sampling: greedy });
@@ -96,16 +123,27 @@ test.each([
 
 test("tokens of equal likelihood stay together at the threshold", async () => {
   const flat = new Float32Array(4); // four equal logits
-  const { tokens } = await draw({ logits: repeat(flat, 200), rows: tasks(200), sampling: { temperature: 1, topK: 2, topP: 1, seed: 3 } });
+  const { tokens } = await draw({
+    logits: repeat(flat, 200),
+    rows: tasks(200),
+    sampling: { temperature: 1, topK: 2, topP: 1, seed: 3 },
+  });
   expect(new Set(tokens)).toEqual(new Set([0, 1, 2, 3]));
 });
 
 test("a draw depends on (seed, task, sample, step) and on nothing else of the batch", async () => {
   const sampling: Sampling = { temperature: 1, topK: 0, topP: 1, seed: 2 ** 40 + 7 };
-  const rows = [[0, 0], [0, 1], [1, 0], [7, 3], [1000, 12]] as const;
+  const rows = [
+    [0, 0],
+    [0, 1],
+    [1, 0],
+    [7, 3],
+    [1000, 12],
+  ] as const;
   const all = await draw({ logits: repeat(row, 5), rows, sampling, steps: 8 });
   const streams = rows.map((_, n) => all.tokens.slice(8 * n, 8 * n + 8));
-  for (const [n, one] of rows.entries()) expect((await draw({ logits: row, rows: [one], sampling, steps: 8 })).tokens).toEqual(streams[n]);
+  for (const [n, one] of rows.entries())
+    expect((await draw({ logits: row, rows: [one], sampling, steps: 8 })).tokens).toEqual(streams[n]);
   expect(new Set(streams.map((stream) => stream.join())).size).toBe(5);
   const other = await draw({ logits: repeat(row, 5), rows, sampling: { ...sampling, seed: 7 }, steps: 8 });
   expect(other.tokens).not.toEqual(all.tokens); // the high word of the seed counts as well
@@ -115,9 +153,19 @@ test("neighbouring tasks, samples and steps are not correlated", async () => {
   const coin = new Float32Array(2);
   const rows = Array.from({ length: 64 * 8 }, (_, n) => [Math.floor(n / 8), n % 8] as const);
   const steps = 8;
-  const { tokens } = await draw({ logits: repeat(coin, rows.length), rows, sampling: { temperature: 1, topK: 0, topP: 1, seed: 1 }, steps });
+  const { tokens } = await draw({
+    logits: repeat(coin, rows.length),
+    rows,
+    sampling: { temperature: 1, topK: 0, topP: 1, seed: 1 },
+    steps,
+  });
   const at = (n: number, t: number) => 2 * (tokens[n * steps + t] as number) - 1;
-  for (const [dn, dt] of [[0, 0], [1, 0], [8, 0], [0, 1]] as const) {
+  for (const [dn, dt] of [
+    [0, 0],
+    [1, 0],
+    [8, 0],
+    [0, 1],
+  ] as const) {
     let sum = 0;
     let count = 0;
     for (let n = 0; n + dn < rows.length; n++)

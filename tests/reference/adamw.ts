@@ -4,7 +4,15 @@ export function adamw(
   m: Float64Array,
   v: Float64Array,
   grad: Float64Array,
-  { lr, beta1, beta2, eps, weightDecay, maxNorm, step }: { lr: number; beta1: number; beta2: number; eps: number; weightDecay: number; maxNorm: number; step: number },
+  {
+    lr,
+    beta1,
+    beta2,
+    eps,
+    weightDecay,
+    maxNorm,
+    step,
+  }: { lr: number; beta1: number; beta2: number; eps: number; weightDecay: number; maxNorm: number; step: number },
 ): void {
   const norm = Math.sqrt(grad.reduce((sum, g) => sum + g * g, 0));
   const clip = Math.min(1, maxNorm / (norm + 1e-6));

@@ -31,13 +31,15 @@ export function attention(
         for (let j = 0; j < T; j++) {
           if (!sees(row, i, j)) continue;
           let dot = 0;
-          for (let d = 0; d < D; d++) dot += (q[((b * T + i) * H + h) * D + d] as number) * (k[((b * T + j) * KV + g) * D + d] as number);
+          for (let d = 0; d < D; d++)
+            dot += (q[((b * T + i) * H + h) * D + d] as number) * (k[((b * T + j) * KV + g) * D + d] as number);
           scores.push({ at: ((b * T + j) * KV + g) * D, e: dot / Math.sqrt(D) });
         }
         const top = Math.max(...scores.map(({ e }) => e));
         let total = 0;
         for (const score of scores) total += score.e = Math.exp(score.e - top);
-        for (const { at, e } of scores) for (let d = 0; d < D; d++) o[((b * T + i) * H + h) * D + d]! += (e / total) * (v[at + d] as number);
+        for (const { at, e } of scores)
+          for (let d = 0; d < D; d++) o[((b * T + i) * H + h) * D + d]! += (e / total) * (v[at + d] as number);
       }
     }
   }

@@ -112,7 +112,13 @@ export function referenceLogits(model: ReferenceModel, picture: Picture | null, 
         const scores = seen.map((j) => t.scale(t.dot(query, (k[j] as Var[]).slice(g, g + D)), 1 / Math.sqrt(D)));
         const lse = t.scale(t.logSumExp(scores), -1);
         const weights = scores.map((s) => t.exp(t.add(s, lse)));
-        for (let d = 0; d < D; d++) out.push(t.dot(weights, seen.map((j) => (v[j] as Var[])[g + d] as Var)));
+        for (let d = 0; d < D; d++)
+          out.push(
+            t.dot(
+              weights,
+              seen.map((j) => (v[j] as Var[])[g + d] as Var),
+            ),
+          );
       }
       return out;
     });

@@ -41,7 +41,11 @@ export function preferenceValue(
   }
 }
 
-export function preferencePair(settings: Parameters<typeof preferenceValue>[0], chosen: Answer, rejected: Answer): PairLoss {
+export function preferencePair(
+  settings: Parameters<typeof preferenceValue>[0],
+  chosen: Answer,
+  rejected: Answer,
+): PairLoss {
   const h = 1e-4;
   const at = (dc: number, dr: number) =>
     preferenceValue(settings, { ...chosen, sum: chosen.sum + dc }, { ...rejected, sum: rejected.sum + dr });

@@ -19,7 +19,11 @@ export const hyper = (step: number, options: Partial<Hyper> = {}): Hyper => ({
   ...options,
 });
 
-export async function modelOn(runtime: Runtime, config: ModelConfig, tensors: ReadonlyMap<string, Tensor>): Promise<ModelWeights> {
+export async function modelOn(
+  runtime: Runtime,
+  config: ModelConfig,
+  tensors: ReadonlyMap<string, Tensor>,
+): Promise<ModelWeights> {
   const weights = new ModelWeights(runtime, config, tensors);
   await weights.refresh();
   return weights;
@@ -66,7 +70,10 @@ export function referenceStep(
   const tape = new Tape();
   const params = leavesOf(tape, tensors);
   const pairs = new Map(
-    [...(adapter?.tensors ?? [])].map(([path, { A, B }]) => [path, { A: tape.leaves(A.data), B: tape.leaves(B.data), r: adapter?.r ?? 0 }]),
+    [...(adapter?.tensors ?? [])].map(([path, { A, B }]) => [
+      path,
+      { A: tape.leaves(A.data), B: tape.leaves(B.data), r: adapter?.r ?? 0 },
+    ]),
   );
   const model: ReferenceModel = { tape, config, params, lora: adapter ? { scaling: adapter.scaling, pairs } : null };
   const terms: Var[] = [];
@@ -81,10 +88,19 @@ export function referenceStep(
       }
     for (let p = 0; p < group.pairs; p++) {
       const [c, r] = [2 * p, 2 * p + 1];
-      const at = (s: number) => ({ sum: tape.of(answers[s] as Var), reference: group.reference[s] as number, length: lengths[s] as number });
+      const at = (s: number) => ({
+        sum: tape.of(answers[s] as Var),
+        reference: group.reference[s] as number,
+        length: lengths[s] as number,
+      });
       const loss = preferencePair(settings, at(c), at(r));
       // The loss as a node with its derivative by central differences of its formula, so that it is not differentiated twice by hand.
-      terms.push(tape.scale(tape.custom(loss.value, [answers[c] as Var, answers[r] as Var], [loss.dChosen, loss.dRejected]), 1 / group.pairs));
+      terms.push(
+        tape.scale(
+          tape.custom(loss.value, [answers[c] as Var, answers[r] as Var], [loss.dChosen, loss.dRejected]),
+          1 / group.pairs,
+        ),
+      );
     }
     for (const [s, weight] of group.sft.entries()) if (weight !== 0) terms.push(tape.scale(answers[s] as Var, -weight));
     sums.push(answers.map((answer) => tape.of(answer)));
@@ -115,5 +131,8 @@ export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): numbe
 
 /** A (columns, rows) matrix from a (rows, columns) one. */
 export function transposed(data: ArrayLike<number>, rows: number, columns: number): Float64Array {
-  return Float64Array.from({ length: rows * columns }, (_, i) => data[(i % rows) * columns + Math.floor(i / rows)] as number);
+  return Float64Array.from(
+    { length: rows * columns },
+    (_, i) => data[(i % rows) * columns + Math.floor(i / rows)] as number,
+  );
 }

@@ -1,11 +1,30 @@
 /** Small random models, adapters and rows, for comparing the engine with the f64 reference. */
-import { type Rng, rngFor } from "../../src/base/rng.ts";
+
 import type { Picture } from "../../src/base/records.ts";
-import { type ModelConfig, PROJECTIONS, type Projection, parseConfig, projectionPath, projectionShape, tensorShapes } from "../../src/model/config.ts";
+import { type Rng, rngFor } from "../../src/base/rng.ts";
+import {
+  type ModelConfig,
+  PROJECTIONS,
+  type Projection,
+  parseConfig,
+  projectionPath,
+  projectionShape,
+  tensorShapes,
+} from "../../src/model/config.ts";
 import type { LoraAdapter } from "../../src/model/peft.ts";
 import type { Tensor } from "../../src/model/safetensors.ts";
 
-export function tinyConfig(options: { vision?: boolean; tied?: boolean; vocab?: number; layers?: number; heads?: number; kv?: number; eos?: number | null } = {}): ModelConfig {
+export function tinyConfig(
+  options: {
+    vision?: boolean;
+    tied?: boolean;
+    vocab?: number;
+    layers?: number;
+    heads?: number;
+    kv?: number;
+    eos?: number | null;
+  } = {},
+): ModelConfig {
   const vision = options.vision ?? false;
   return parseConfig({
     architectures: [vision ? "AutodidactForCausalLM" : "LlamaForCausalLM"],
@@ -36,13 +55,21 @@ export function randomTensors(config: ModelConfig, seed: number): Map<string, Te
   return new Map(
     [...tensorShapes(config)].map(([name, shape]) => [
       name,
-      name.includes("norm") ? tensor(rng, shape, 1, 0.2) : name.includes("embed_tokens") ? tensor(rng, shape, 0, 0.7) : tensor(rng, shape, 0, 0.3),
+      name.includes("norm")
+        ? tensor(rng, shape, 1, 0.2)
+        : name.includes("embed_tokens")
+          ? tensor(rng, shape, 0, 0.7)
+          : tensor(rng, shape, 0, 0.3),
     ]),
   );
 }
 
 /** A random adapter; `b`: deviation of the B factors (0: as at the start of training). */
-export function randomAdapter(config: ModelConfig, seed: number, options: { r?: number; b?: number; targets?: readonly Projection[] } = {}): LoraAdapter {
+export function randomAdapter(
+  config: ModelConfig,
+  seed: number,
+  options: { r?: number; b?: number; targets?: readonly Projection[] } = {},
+): LoraAdapter {
   const rng = rngFor(seed, "adapter");
   const { r = 4, b = 0.2, targets = PROJECTIONS } = options;
   const tensors = new Map<string, { A: Tensor; B: Tensor }>();

@@ -46,7 +46,10 @@ async function loraGradients(lora: LoraWeights, config: ModelConfig): Promise<Ma
 }
 
 /** Largest relative error over tensors, with its name. */
-function worst(got: ReadonlyMap<string, ArrayLike<number>>, want: ReadonlyMap<string, Float64Array>): { name: string; error: number } {
+function worst(
+  got: ReadonlyMap<string, ArrayLike<number>>,
+  want: ReadonlyMap<string, Float64Array>,
+): { name: string; error: number } {
   let found = { name: "", error: 0 };
   for (const [name, data] of got) {
     const error = relativeError(data, want.get(name) ?? new Float64Array(0));
@@ -57,7 +60,11 @@ function worst(got: ReadonlyMap<string, ArrayLike<number>>, want: ReadonlyMap<st
 
 test.each([
   ["text, tied head, grouped queries", { vision: false, tied: true, kv: 2 }, 4],
-  ["pictures, own head, one key-value head, vocabulary of 21, rank 3", { vision: true, tied: false, kv: 1, vocab: 21 }, 3],
+  [
+    "pictures, own head, one key-value head, vocabulary of 21, rank 3",
+    { vision: true, tied: false, kv: 1, vocab: 21 },
+    3,
+  ],
 ] as const)("LoRA: loss, log-probs and every gradient against f64: %s", async (_, options, r) => {
   const config = tinyConfig(options);
   const tensors = randomTensors(config, 1);
@@ -71,11 +78,16 @@ test.each([
     const trainer = new Trainer(runtime, weights, trainableOf(runtime, weights, lora));
     const got = await gpu.checked(() => trainer.step(groups, sigmoid, hyper(1)));
     expect(got.loss).toBeCloseTo(want.loss, 5);
-    for (const [g, sums] of want.sums.entries()) expect(relativeError(got.sums[g] as readonly number[], sums)).toBeLessThan(1e-5);
+    for (const [g, sums] of want.sums.entries())
+      expect(relativeError(got.sums[g] as readonly number[], sums)).toBeLessThan(1e-5);
     const found = worst(await loraGradients(lora, config), want.grads);
     console.log(`LoRA ${variant}: worst tensor ${found.name} ${found.error.toExponential(1)}`);
     expect(found.error, found.name).toBeLessThan(1e-4);
-    const norm = Math.sqrt([...want.grads].filter(([name]) => /\.[AB]$/.test(name)).reduce((sum, [, d]) => sum + d.reduce((s, x) => s + x * x, 0), 0));
+    const norm = Math.sqrt(
+      [...want.grads]
+        .filter(([name]) => /\.[AB]$/.test(name))
+        .reduce((sum, [, d]) => sum + d.reduce((s, x) => s + x * x, 0), 0),
+    );
     expect(got.gradNorm / norm).toBeCloseTo(1, 4);
   }
 });
@@ -97,7 +109,10 @@ test.each([
     const got = await gpu.checked(() => trainer.step(groups, sigmoid, hyper(1)));
     expect(got.loss).toBeCloseTo(want.loss, 5);
     const host = await trainable.grads.read();
-    const found = worst(new Map([...tensors.keys()].map((name) => [name, trainable.grads.slice(host, name)])), want.grads);
+    const found = worst(
+      new Map([...tensors.keys()].map((name) => [name, trainable.grads.slice(host, name)])),
+      want.grads,
+    );
     console.log(`full ${variant}: worst tensor ${found.name} ${found.error.toExponential(1)}`);
     expect(found.error, found.name).toBeLessThan(1e-4);
   }
@@ -109,15 +124,24 @@ test("the start of DPO: B = 0, policy = reference, loss ln 2, rewards 0; only B 
   const runtime = gpu.runtime(gpu.variants.at(-1) ?? "plain");
   const weights = await modelOn(runtime, config, tensors);
   const rng = rngFor(7, "rows");
-  const rows = Array.from({ length: 5 }, () => ({ picture: null, prompt: randomTokens(rng, 24, 3), answers: [randomTokens(rng, 24, 2), randomTokens(rng, 24, 5)] }));
+  const rows = Array.from({ length: 5 }, () => ({
+    picture: null,
+    prompt: randomTokens(rng, 24, 3),
+    answers: [randomTokens(rng, 24, 2), randomTokens(rng, 24, 5)],
+  }));
   const scorer = new Scorer(runtime, weights, {});
   const reference = (await scorer.tokens(rows)).flat().map((tokens) => tokens.reduce((a, b) => a + b, 0));
   const adapter = randomAdapter(config, 8, { b: 0 });
   const lora = loraOn(runtime, config, adapter, true);
   const trainer = new Trainer(runtime, weights, trainableOf(runtime, weights, lora));
-  const got = await trainer.step([{ rows, pairs: 5, reference, sft: Array(10).fill(0) }], sigmoid, hyper(1, { learningRate: 0 }));
+  const got = await trainer.step(
+    [{ rows, pairs: 5, reference, sft: Array(10).fill(0) }],
+    sigmoid,
+    hyper(1, { learningRate: 0 }),
+  );
   expect(got.loss).toBeCloseTo(Math.LN2, 6);
-  for (const pair of got.pairs) expect([pair.chosen, pair.rejected].map((reward) => Math.abs(reward) < 1e-5)).toEqual([true, true]);
+  for (const pair of got.pairs)
+    expect([pair.chosen, pair.rejected].map((reward) => Math.abs(reward) < 1e-5)).toEqual([true, true]);
   for (const [name, gradient] of await loraGradients(lora, config)) {
     const norm = Math.sqrt(gradient.reduce((sum, x) => sum + x * x, 0));
     if (name.endsWith(".A")) expect(norm, name).toBe(0);
@@ -139,7 +163,8 @@ test.each([
     const trainable = trainableOf(runtime, weights, lora);
     const trainer = new Trainer(runtime, weights, trainable);
     const losses: number[] = [];
-    for (let step = 1; step <= 30; step++) losses.push((await trainer.step(groups, sigmoid, hyper(step, { learningRate: 1e-2 }))).loss);
+    for (let step = 1; step <= 30; step++)
+      losses.push((await trainer.step(groups, sigmoid, hyper(step, { learningRate: 1e-2 }))).loss);
     return { losses, values: await trainable.values.read() };
   };
   const [first, second] = [await run(), await run()];
@@ -157,22 +182,44 @@ test("three steps of the whole model follow AdamW in f64", async () => {
   const weights = await modelOn(runtime, config, tensors);
   const trainer = new Trainer(runtime, weights, trainableOf(runtime, weights, null));
   const names = [...tensors.keys()];
-  const flat = (of: (name: string) => ArrayLike<number>) => Float64Array.from(names.flatMap((name) => Array.from(of(name))));
+  const flat = (of: (name: string) => ArrayLike<number>) =>
+    Float64Array.from(names.flatMap((name) => Array.from(of(name))));
   const w = flat((name) => tensors.get(name)?.data as Float32Array);
   const [m, v] = [new Float64Array(w.length), new Float64Array(w.length)];
+  const offsets = new Map<string, number>();
+  let size = 0;
+  for (const [name, { data }] of tensors) {
+    offsets.set(name, size);
+    size += data.length;
+  }
   for (let step = 1; step <= 3; step++) {
-    let at = 0;
-    const now = new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: Float32Array.from(w.subarray(at, (at += data.length))) }]));
+    const now = new Map(
+      [...tensors].map(([name, { shape, data }]) => [
+        name,
+        { shape, data: Float32Array.from(w.subarray(offsets.get(name), (offsets.get(name) as number) + data.length)) },
+      ]),
+    );
     const want = referenceStep(config, now, null, groups, sigmoid);
     const got = await trainer.step(groups, sigmoid, hyper(step, { weightDecay: 0.1 }));
     expect(got.loss).toBeCloseTo(want.loss, 4);
-    adamw(w, m, v, flat((name) => want.grads.get(name) as Float64Array), { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.1, maxNorm: 1, step });
+    adamw(
+      w,
+      m,
+      v,
+      flat((name) => want.grads.get(name) as Float64Array),
+      { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.1, maxNorm: 1, step },
+    );
   }
   const host = await weights.toHost();
   const moved = flat((name) => host.get(name)?.data as Float32Array);
   const start = flat((name) => tensors.get(name)?.data as Float32Array);
   // The displacement, not the weights: an error of a step would hide behind their size.
-  expect(relativeError(moved.map((x, i) => x - (start[i] as number)), w.map((x, i) => x - (start[i] as number)))).toBeLessThan(2e-3);
+  expect(
+    relativeError(
+      moved.map((x, i) => x - (start[i] as number)),
+      w.map((x, i) => x - (start[i] as number)),
+    ),
+  ).toBeLessThan(2e-3);
 });
 
 test("a step of text after a step of pictures does not repeat the pictures' gradient", async () => {
@@ -212,10 +259,14 @@ test.each([
     weights.values.write(name, data);
     await weights.refresh();
   }
-  const broken = groups.map((group) => ({ ...group, reference: group.reference.map((r, s) => (name === null && s === 1 ? reference : r)) }));
+  const broken = groups.map((group) => ({
+    ...group,
+    reference: group.reference.map((r, s) => (name === null && s === 1 ? reference : r)),
+  }));
   const got = await trainer.step(broken, sigmoid, hyper(2));
   expect(got.finite).toBe(false);
-  for (const [i, flat] of (await state()).entries()) expect(Buffer.from(flat.buffer).equals(Buffer.from((before[i] as Float32Array<ArrayBuffer>).buffer))).toBe(true);
+  for (const [i, flat] of (await state()).entries())
+    expect(Buffer.from(flat.buffer).equals(Buffer.from((before[i] as Float32Array<ArrayBuffer>).buffer))).toBe(true);
   if (name) {
     weights.values.write(name, tensors.get(name)?.data as Float32Array);
     await weights.refresh();
@@ -228,7 +279,11 @@ test("plans of many shapes come and go, and the numbers stay", async () => {
   const tensors = randomTensors(config, 19);
   const runtime = gpu.runtime("plain");
   const weights = await modelOn(runtime, config, tensors);
-  const trainer = new Trainer(runtime, weights, trainableOf(runtime, weights, loraOn(runtime, config, randomAdapter(config, 20), true)));
+  const trainer = new Trainer(
+    runtime,
+    weights,
+    trainableOf(runtime, weights, loraOn(runtime, config, randomAdapter(config, 20), true)),
+  );
   const rng = rngFor(21, "rows");
   const group = (n: number): Group => ({
     rows: Array.from({ length: n }, () => ({ picture: null, prompt: [3, 4], answers: [randomTokens(rng, 24, 2)] })),
@@ -238,6 +293,7 @@ test("plans of many shapes come and go, and the numbers stay", async () => {
   });
   const same = group(1);
   const first = await trainer.step([same], sigmoid, hyper(1, { learningRate: 0 }));
-  for (let n = 2; n <= 27; n++) expect((await trainer.step([group(n)], sigmoid, hyper(1, { learningRate: 0 }))).finite).toBe(true);
+  for (let n = 2; n <= 27; n++)
+    expect((await trainer.step([group(n)], sigmoid, hyper(1, { learningRate: 0 }))).finite).toBe(true);
   expect((await trainer.step([same], sigmoid, hyper(1, { learningRate: 0 }))).loss).toBe(first.loss);
 });
