@@ -69,7 +69,13 @@ export type EventBody =
     }
   | { readonly type: "deferred"; readonly adapter: string; readonly items: number; readonly detail: string }
   | { readonly type: "evaluated"; readonly adapter: string; readonly world: WorldName; readonly heldOut: HeldOut }
-  | { readonly type: "restored"; readonly adapter: string; readonly reason: string }
+  | {
+      readonly type: "restored";
+      readonly adapter: string;
+      readonly reason: string;
+      /** The GPU from here on, where a resumed run moved to another one than before. */
+      readonly device?: DeviceSummary;
+    }
   | { readonly type: "corrected"; readonly pair: string; readonly detail: string }
   | { readonly type: "finished"; readonly reason: "rounds" | "no-more-gain" | "stopped"; readonly detail: string }
   | { readonly type: "error"; readonly code: string; readonly message: string };

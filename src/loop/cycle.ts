@@ -3,7 +3,9 @@
  * Each phase between bars ends in one commit and only then emits its events; all that a phase does follows from
  * (state, seed, round), so a crash between two commits repeats the phase and comes out the same.
  */
+import { canonicalJson } from "../base/canonical.ts";
 import type { Contour } from "../base/contour.ts";
+import type { DeviceSummary, LoopEvent } from "../base/events.ts";
 import type { JudgedCandidate, Task } from "../base/records.ts";
 import { knownAdapters } from "./adapters.ts";
 import { record } from "./journal.ts";
@@ -20,7 +22,10 @@ export interface Loop {
     readonly seed: number;
     readonly versions?: Readonly<Record<string, string>>;
   }): Promise<LoopState>;
-  /** Goes on with the store's run at its last commit. Throws if there is none or if the engine has other base weights. */
+  /**
+   * Goes on with the store's run at its last commit. Throws if there is none or if the engine has other base weights.
+   * On another GPU adapter, or with other kernel variants, than before it commits an event "restored" that says so.
+   */
   resume(): Promise<LoopState>;
   /** The last committed state, null before `start` or `resume`. */
   state(): LoopState | null;
@@ -104,14 +109,44 @@ async function start({ ports }: Context, options: Parameters<Loop["start"]>[0]):
 async function resume({ ports }: Context): Promise<LoopState> {
   const state = await ports.store.state();
   if (!state) throw new Error("[loop] the store holds no run: start one first");
-  const started = (await ports.store.events({ since: 0 })).find((event) => event.type === "started");
-  if (started?.type === "started" && started.base !== ports.engine.base) {
+  const { base, device } = ports.engine;
+  const events = await ports.store.events({ since: 0 });
+  const started = events.find((event) => event.type === "started");
+  if (started?.type === "started" && started.base !== base) {
     throw new Error(
-      `[loop] the run was started with base weights ${started.base}, the engine has ${ports.engine.base}; load those weights`,
+      `[loop] the run was started with base weights ${started.base}, the engine has ${base}; load those weights`,
     );
   }
-  return state;
+  const reason = moved(lastDevice(events), device);
+  if (reason === null || state.finished !== null) return state;
+  return record(ports, state, {
+    next: state,
+    events: [{ type: "restored", adapter: state.incumbent, reason, device }],
+  });
 }
+
+/** The GPU that computed the newest events. */
+function lastDevice(events: readonly LoopEvent[]): DeviceSummary | undefined {
+  const devices = events.map((event) =>
+    event.type === "started" || event.type === "restored" ? event.device : undefined,
+  );
+  return devices.findLast((device) => device !== undefined);
+}
+
+/** Why results will no longer be those of the GPU before, to the last bit; null if it is the same one. */
+function moved(before: DeviceSummary | undefined, now: DeviceSummary): string | null {
+  if (before === undefined) return null;
+  const [variants, variantsBefore] = [canonicalJson(now.variants), canonicalJson(before.variants)];
+  const consequence = "results from here on differ in rounding";
+  if (nameOf(now) !== nameOf(before))
+    return `resumed on another adapter (${nameOf(now)} instead of ${nameOf(before)}): ${consequence}`;
+  if (variants !== variantsBefore)
+    return `resumed with other kernel variants (${variants} instead of ${variantsBefore}): ${consequence}`;
+  return null;
+}
+
+const nameOf = ({ vendor, architecture, description }: DeviceSummary): string =>
+  [...new Set([vendor, architecture, description])].filter((part) => part !== "").join(" ");
 
 async function correct(
   { ports, adapters }: Context,

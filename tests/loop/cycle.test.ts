@@ -144,6 +144,43 @@ describe("crash and resume", () => {
     expect(timeless(ports.emitted)).toEqual(timeless((await runAll()).emitted));
   });
 
+  test("a run that moves to another GPU adapter or to other kernel variants says so, once per move", async () => {
+    const first = fakePorts();
+    const loop = createLoop(first);
+    await loop.start({ run, contour: fakeContour, seed: 7 });
+    await loop.advance();
+    const resumeOn = async (device: FakeOptions["device"]) => {
+      const ports = fakePorts(device ? { device } : {}, first.store);
+      const resumed = createLoop(ports);
+      const state = await resumed.resume();
+      return { ...ports, resumed, state };
+    };
+    expect((await resumeOn(undefined)).emitted).toEqual([]);
+
+    const other = await resumeOn({ description: "another one" });
+    expect(other.emitted).toMatchObject([
+      {
+        type: "restored",
+        adapter: "base",
+        reason:
+          "resumed on another adapter (fake another one instead of fake in memory): results from here on differ in rounding",
+        device: { description: "another one" },
+      },
+    ]);
+    expect(other.state.phase).toBe(loop.state()?.phase);
+    expect((await resumeOn({ description: "another one" })).emitted).toEqual([]);
+
+    const variants = await resumeOn({ description: "another one", variants: { matmul: "sg8" } });
+    expect(only(variants.emitted, "restored")[0]?.reason).toContain('variants ({"matmul":"sg8"} instead of {})');
+    expect((await resumeOn(undefined)).emitted.length).toBe(1);
+
+    const end = await (await resumeOn(undefined)).resumed.run();
+    const events = await first.store.events({ since: 0 });
+    expect(events.map((event) => event.seq)).toEqual(events.map((_, i) => i));
+    expect(end).toMatchObject({ phase: "finished", seq: events.length });
+    expect((await resumeOn({ description: "too late" })).emitted).toEqual([]);
+  });
+
   test("resume without a run, start over a run, other weights and a lost adapter say what to do", async () => {
     const ports = fakePorts();
     const loop = createLoop(ports);

@@ -4,7 +4,7 @@
  * the chosen answers really are than the rejected ones. Everything is a function of seeds, as in the real ports.
  */
 import { type Contour, defaultContour } from "../../src/base/contour.ts";
-import type { LoopEvent, Progress } from "../../src/base/events.ts";
+import type { DeviceSummary, LoopEvent, Progress } from "../../src/base/events.ts";
 import { sha256Hex } from "../../src/base/hash.ts";
 import type {
   Candidate,
@@ -59,6 +59,7 @@ export interface FakeOptions {
   /** Share of samples that do not end, by training calls so far of the sampling adapter. */
   readonly unfinished?: (steps: number) => number;
   readonly scrambleTruth?: boolean;
+  readonly device?: Partial<DeviceSummary>;
   /** Throws at this commit (1, 2, …), before or after it is applied. */
   readonly crash?: { readonly commit: number; readonly when: "before" | "after" };
 }
@@ -112,7 +113,15 @@ export function fakeEngine(options: FakeOptions = {}): FakeEngine {
     finished,
   });
   return {
-    device: { vendor: "fake", architecture: "", description: "in memory", fallback: true, features: [], variants: {} },
+    device: {
+      vendor: "fake",
+      architecture: "",
+      description: "in memory",
+      fallback: true,
+      features: [],
+      variants: {},
+      ...options.device,
+    },
     base: sha256Hex(JSON.stringify(base)),
     loads,
     greedyCalls,
