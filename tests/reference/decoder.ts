@@ -3,7 +3,7 @@
  * model's picture tokens in front, seeing each other). Nothing is packed, cached, batched or fused.
  */
 import type { Picture } from "../../src/base/records.ts";
-import { type ModelConfig, PROJECTIONS, type Projection, projectionPath } from "../../src/model/config.ts";
+import { type ModelConfig, type Projection, projectionPath } from "../../src/model/config.ts";
 import type { Tape, Var } from "./autograd.ts";
 
 export interface ReferenceLora {
@@ -163,6 +163,3 @@ export function leavesOf(
 ): Map<string, Var[]> {
   return new Map([...tensors].map(([name, { data }]) => [name, tape.leaves(data)]));
 }
-
-/** The projections that a random adapter of the tests targets. */
-export const ALL_LINEAR: readonly Projection[] = PROJECTIONS;
