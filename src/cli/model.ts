@@ -1,4 +1,7 @@
-/** What logprobs, generate and the training commands share: a model folder and its adapter, read and put on the GPU. */
+/**
+ * What the commands for any model share (logprobs, generate, sft, dpo): model folder, adapter and rows are read, and the
+ * weights put on the GPU. The engine that the loop drives is opened in policy.ts.
+ */
 import type { Gpu } from "../gpu/device.ts";
 import { Pace } from "../gpu/plan.ts";
 import { type LoadedModel, loadModel } from "../model/hf.ts";

@@ -30,7 +30,7 @@ export const samplingOptions = {
   },
 } as const satisfies Options;
 
-/** One training run of a LoRA adapter: sft, dpo, kto, grpo. Defaults as TRL's and PEFT's where they have them. */
+/** One training run of a LoRA adapter: sft, dpo. Defaults as TRL's and PEFT's where they have them. */
 export const trainingOptions = {
   out: { type: "text", value: "DIR", help: "folder for the trained PEFT adapter", required: true },
   "learning-rate": { type: "number", help: "constant learning rate of AdamW (.9, .999, 1e-8)", default: 1e-4, min: 0 },
