@@ -19,8 +19,21 @@ export interface PolicyCard {
 }
 
 /** README.md of the bundled policy. */
-export function policyCard({ config, parameters, recipe, steps, seed, adapter, loss, table, hash }: PolicyCard): string {
-  const rows = table.map(({ world, kind, heldOut }) => `| ${world} | ${kind} | ${interval(heldOut.greedy)} | ${interval(heldOut.sampled)} | ${heldOut.n} |`);
+export function policyCard({
+  config,
+  parameters,
+  recipe,
+  steps,
+  seed,
+  adapter,
+  loss,
+  table,
+  hash,
+}: PolicyCard): string {
+  const rows = table.map(
+    ({ world, kind, heldOut }) =>
+      `| ${world} | ${kind} | ${interval(heldOut.greedy)} | ${interval(heldOut.sampled)} | ${heldOut.n} |`,
+  );
   return `---
 license: mit
 library_name: autodidact
@@ -35,9 +48,9 @@ It knows nothing but coloured shapes on a 4×4 grid and sums below 200.
 ## How it was made
 \`npx autodidact pretrain --out DIR --steps ${steps} --seed ${seed}\` on ${adapter}. The same command on the same adapter gives the same bytes.
 
-- Data: world A only, drawn anew for every step: ${recipe["describe"]} descriptions, ${recipe["questions"]} questions (count, exists, left-of) and ${recipe["arithmetic"]} sums and differences a step. A fifth of all operand pairs is held out.
+- Data: world A only, drawn anew for every step: ${recipe.describe} descriptions, ${recipe.questions} questions (count, exists, left-of) and ${recipe.arithmetic} sums and differences a step. A fifth of all operand pairs is held out.
 - Loss: mean negative log-likelihood of the answers, one mean a group; ${loss.toFixed(4)} over the last 50 steps.
-- AdamW (.9, .99, 1e-8), learning rate ${recipe["learningRate"]}, ${recipe["warmup"]} steps of warm-up, cosine to a tenth, weight decay ${recipe["weightDecay"]}, clipping at 1.
+- AdamW (.9, .99, 1e-8), learning rate ${recipe.learningRate}, ${recipe.warmup} steps of warm-up, cosine to a tenth, weight decay ${recipe.weightDecay}, clipping at 1.
 - SHA-256 of model.safetensors: \`${hash}\`
 
 ## Held out

@@ -47,7 +47,12 @@ export interface Packed {
 
 /** Tokens that a row takes. */
 export function rowLength(config: ModelConfig, row: PackedRow): number {
-  return (row.picture ? imageTokens(config) : 0) + row.prompt.length - 1 + row.answers.reduce((sum, answer) => sum + answer.length, 0);
+  return (
+    (row.picture ? imageTokens(config) : 0) +
+    row.prompt.length -
+    1 +
+    row.answers.reduce((sum, answer) => sum + answer.length, 0)
+  );
 }
 
 const up = (n: number, step: number) => Math.max(step, Math.ceil(n / step) * step);
@@ -67,13 +72,15 @@ export function shapeFor(config: ModelConfig, rows: readonly PackedRow[], minimu
   };
 }
 
-/** Patches of one picture, (patches, channels·patch²) in the order (channel, row, column), written at `at` of `out`. */
-function writePatches(config: ModelConfig, picture: Picture, out: Float32Array, at: number): void {
+/** Patches of one picture, (patches, channels·patch²) in the order (channel, row, column), written from `start` of `out` on. */
+function writePatches(config: ModelConfig, picture: Picture, out: Float32Array, start: number): void {
   const vision = config.vision;
   if (!vision) throw new Error("this model takes no pictures");
-  if (picture.size !== vision.image_size) throw new Error(`the picture is ${picture.size} pixels wide, the model takes ${vision.image_size}`);
+  if (picture.size !== vision.image_size)
+    throw new Error(`the picture is ${picture.size} pixels wide, the model takes ${vision.image_size}`);
   const { patch_size: size, num_channels: channels } = vision;
   const side = picture.size / size;
+  let at = start;
   for (let py = 0; py < side; py++)
     for (let px = 0; px < side; px++)
       for (let c = 0; c < channels; c++)
@@ -107,14 +114,18 @@ export function pack(config: ModelConfig, rows: readonly PackedRow[], { B, T, M,
     if (rowLength(config, row) > T) throw new Error(`a row of ${rowLength(config, row)} tokens for a plan of ${T}`);
     let t = b * T;
     const put = (token: number, word: number, position: number) => {
-      if (position >= config.max_position_embeddings) throw new Error(`a sequence of more than ${config.max_position_embeddings} tokens, which is all that the model takes: shorten it`);
+      if (position >= config.max_position_embeddings)
+        throw new Error(
+          `a sequence of more than ${config.max_position_embeddings} tokens, which is all that the model takes: shorten it`,
+        );
       id[t] = token;
       words[t] = word;
       pos[t] = position;
       t++;
     };
     const known = (token: number): number => {
-      if (!(token >= 0 && token < config.vocab_size)) throw new Error(`token ${token} is outside the vocabulary of ${config.vocab_size}`);
+      if (!(token >= 0 && token < config.vocab_size))
+        throw new Error(`token ${token} is outside the vocabulary of ${config.vocab_size}`);
       return token;
     };
     let position = 0;
@@ -144,16 +155,39 @@ export function pack(config: ModelConfig, rows: readonly PackedRow[], { B, T, M,
   }
   if (m > M || s > S) throw new Error(`${m} predicted tokens of ${s} answers for a plan of ${M} and ${S}`);
   for (; s < S; s++) span.fill(m, 2 * s, 2 * s + 2);
-  return { id, info: words, pos, patches, index, inverse, target, owner, span, ...sortById(config, id, words), patchRow };
+  return {
+    id,
+    info: words,
+    pos,
+    patches,
+    index,
+    inverse,
+    target,
+    owner,
+    span,
+    ...sortById(config, id, words),
+    patchRow,
+  };
 }
 
-function sortById(config: ModelConfig, id: Uint32Array, words: Uint32Array): { order: Uint32Array; start: Uint32Array } {
-  const isToken = (i: number) => ((words[i] as number) & (PAD | IMAGE)) === 0;
-  const start = new Uint32Array(config.vocab_size + 1);
-  for (let i = 0; i < id.length; i++) if (isToken(i)) start[(id[i] as number) + 1]!++;
-  for (let v = 0; v < config.vocab_size; v++) start[v + 1]! += start[v]!;
+/** Places of the text tokens sorted by id: those of token v stand in `order` from start[v] up to start[v + 1], rising. */
+function sortById(
+  config: ModelConfig,
+  id: Uint32Array,
+  words: Uint32Array,
+): { readonly order: Uint32Array; readonly start: Uint32Array } {
+  const isToken = (place: number) => ((words[place] as number) & (PAD | IMAGE)) === 0;
+  const tokenAt = (place: number) => id[place] as number;
+  const places = Array.from(id.keys())
+    .filter(isToken)
+    .sort((a, b) => tokenAt(a) - tokenAt(b)); // stable: places of the same token stay in order
   const order = new Uint32Array(id.length);
-  const next = start.slice();
-  for (let i = 0; i < id.length; i++) if (isToken(i)) order[next[id[i]!]!++] = i;
+  order.set(places);
+  const start = new Uint32Array(config.vocab_size + 1);
+  let end = 0;
+  for (let token = 0; token < config.vocab_size; token++) {
+    while (end < places.length && tokenAt(places[end] as number) === token) end++;
+    start[token + 1] = end;
+  }
   return { order, start };
 }
