@@ -1,6 +1,6 @@
 import type { AnyCommand } from "./args.ts";
-import { dpo } from "./commands/dpo.ts";
 import { bench } from "./commands/bench.ts";
+import { dpo } from "./commands/dpo.ts";
 import { evaluate } from "./commands/eval.ts";
 import { experiment } from "./commands/experiment.ts";
 import { gateStudy } from "./commands/gate-study.ts";
@@ -14,4 +14,18 @@ import { sft } from "./commands/sft.ts";
 import { verify } from "./commands/verify.ts";
 
 /** Every command, in the order in which --help lists them. A new one is a file in src/cli/commands and a line here. */
-export const COMMANDS: readonly AnyCommand[] = [info, logprobs, generate, dpo, sft, evaluate, loop, experiment, gateStudy, pretrain, pretrainJudge, bench, verify];
+export const COMMANDS: readonly AnyCommand[] = [
+  info,
+  logprobs,
+  generate,
+  dpo,
+  sft,
+  evaluate,
+  loop,
+  experiment,
+  gateStudy,
+  pretrain,
+  pretrainJudge,
+  bench,
+  verify,
+];

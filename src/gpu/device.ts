@@ -33,12 +33,18 @@ const WANTED_FEATURES: readonly GPUFeatureName[] = ["shader-f16", "subgroups", "
 
 /** Opens an adapter with its own maxima. Throws with a plain-words reason if there is none. */
 export async function openGpu(gpu: GPU | undefined, options: OpenOptions = {}): Promise<Gpu> {
-  if (!gpu) throw new Error("This browser has no WebGPU. Chrome 113+, Edge 113+, Safari 26+ and Firefox 141+ have it, over HTTPS or localhost.");
+  if (!gpu)
+    throw new Error(
+      "This browser has no WebGPU. Chrome 113+, Edge 113+, Safari 26+ and Firefox 141+ have it, over HTTPS or localhost.",
+    );
   const adapter = await gpu.requestAdapter({
     ...(options.powerPreference ? { powerPreference: options.powerPreference } : {}),
     ...(options.fallback ? { forceFallbackAdapter: true } : {}),
   });
-  if (!adapter) throw new Error("WebGPU is here, but it found no adapter. Turn on hardware acceleration in the browser's settings or update the graphics driver.");
+  if (!adapter)
+    throw new Error(
+      "WebGPU is here, but it found no adapter. Turn on hardware acceleration in the browser's settings or update the graphics driver.",
+    );
   const requiredLimits: Record<string, number> = {};
   for (const name of WANTED_LIMITS) requiredLimits[name] = adapter.limits[name] as number;
   const requiredFeatures = WANTED_FEATURES.filter((feature) => adapter.features.has(feature));

@@ -79,8 +79,20 @@ export class Graph {
   }
 
   /** A range of somebody else's buffer: weights, gradients, caches. `offset` in bytes, a multiple of 256. */
-  bound(name: string, shape: readonly number[], buffer: GPUBuffer, offset = 0, options: { dtype?: DType; requiresGrad?: boolean; grad?: Tensor } = {}): Tensor {
-    const tensor = this.make(name, shape, options.dtype ?? "f32", { kind: "bound", buffer, offset }, options.requiresGrad ?? false);
+  bound(
+    name: string,
+    shape: readonly number[],
+    buffer: GPUBuffer,
+    offset = 0,
+    options: { dtype?: DType; requiresGrad?: boolean; grad?: Tensor } = {},
+  ): Tensor {
+    const tensor = this.make(
+      name,
+      shape,
+      options.dtype ?? "f32",
+      { kind: "bound", buffer, offset },
+      options.requiresGrad ?? false,
+    );
     if (options.grad) this.grads.set(tensor.id, options.grad);
     return tensor;
   }

@@ -49,11 +49,20 @@ export class Pipelines {
       this.modules.set(shader, module);
     }
     try {
-      return await this.device.createComputePipelineAsync({ label: key, layout: "auto", compute: { module, constants: { ...constants } } });
+      return await this.device.createComputePipelineAsync({
+        label: key,
+        layout: "auto",
+        compute: { module, constants: { ...constants } },
+      });
     } catch (cause) {
       const { messages } = await module.getCompilationInfo();
-      const errors = messages.filter((m) => m.type === "error").map((m) => `shaders/${shader}.wgsl:${m.lineNum}:${m.linePos} ${m.message}`);
-      throw new ShaderError(errors.length > 0 ? errors.join("\n") : `shaders/${shader}.wgsl ${JSON.stringify(constants)}: ${String(cause)}`, { cause });
+      const errors = messages
+        .filter((m) => m.type === "error")
+        .map((m) => `shaders/${shader}.wgsl:${m.lineNum}:${m.linePos} ${m.message}`);
+      throw new ShaderError(
+        errors.length > 0 ? errors.join("\n") : `shaders/${shader}.wgsl ${JSON.stringify(constants)}: ${String(cause)}`,
+        { cause },
+      );
     }
   }
 }

@@ -57,7 +57,15 @@ export class Plan {
   private readonly patience: Patience;
   private staging: { buffer: GPUBuffer; size: number; busy: boolean }[] = [];
 
-  constructor(label: string, device: GPUDevice, steps: readonly Step[], owned: readonly GPUBuffer[], kept: ReadonlyMap<number, GPUBuffer>, patience: Patience, onDestroy: () => void) {
+  constructor(
+    label: string,
+    device: GPUDevice,
+    steps: readonly Step[],
+    owned: readonly GPUBuffer[],
+    kept: ReadonlyMap<number, GPUBuffer>,
+    patience: Patience,
+    onDestroy: () => void,
+  ) {
     this.patience = patience;
     this.label = label;
     this.onDestroy = onDestroy;
@@ -86,7 +94,8 @@ export class Plan {
   }
 
   write(tensor: Tensor, data: Float32Array | Uint32Array): void {
-    if (data.length !== tensor.size) throw new Error(`plan ${this.label}: ${tensor.name} takes ${tensor.size} elements, got ${data.length}`);
+    if (data.length !== tensor.size)
+      throw new Error(`plan ${this.label}: ${tensor.name} takes ${tensor.size} elements, got ${data.length}`);
     const { buffer, offset } = this.bufferOf(tensor);
     this.device.queue.writeBuffer(buffer, offset, data.buffer, data.byteOffset, data.byteLength);
   }
@@ -133,7 +142,11 @@ export class Plan {
     const total = sizes.reduce((a, b) => a + b, 0);
     let slot = this.staging.find((s) => !s.busy && s.size >= total);
     if (!slot) {
-      slot = { buffer: this.device.createBuffer({ label: `${this.label} readback`, size: total, usage: MAP_READ }), size: total, busy: false };
+      slot = {
+        buffer: this.device.createBuffer({ label: `${this.label} readback`, size: total, usage: MAP_READ }),
+        size: total,
+        busy: false,
+      };
       this.staging.push(slot);
     }
     slot.busy = true;
@@ -152,7 +165,8 @@ export class Plan {
     slot.busy = false;
     at = 0;
     return tensors.map((tensor, i) => {
-      const view = tensor.dtype === "u32" ? new Uint32Array(bytes, at, tensor.size) : new Float32Array(bytes, at, tensor.size);
+      const view =
+        tensor.dtype === "u32" ? new Uint32Array(bytes, at, tensor.size) : new Float32Array(bytes, at, tensor.size);
       at += sizes[i] as number;
       return view;
     });
@@ -176,7 +190,12 @@ export class Plan {
       await this.device.queue.onSubmittedWorkDone();
       const ms = (performance.now() - began) / repeat;
       const row = rows.get(step.shader) ?? { shader: step.shader, count: 0, ms: 0, flops: 0 };
-      rows.set(step.shader, { shader: step.shader, count: row.count + 1, ms: row.ms + ms, flops: row.flops + step.flops });
+      rows.set(step.shader, {
+        shader: step.shader,
+        count: row.count + 1,
+        ms: row.ms + ms,
+        flops: row.flops + step.flops,
+      });
     }
     return [...rows.values()].sort((a, b) => b.ms - a.ms);
   }
@@ -197,7 +216,8 @@ export async function compile(label: string, graph: Graph, device: GPUDevice, pi
   for (const [i, dispatch] of dispatches.entries())
     for (const { tensor, access } of dispatch.bindings) {
       if (!first.has(tensor.id)) {
-        if (tensor.storage.kind === "temp" && access === "read") throw new Error(`plan ${label}: ${dispatch.shader} reads ${tensor.name} before anything wrote it`);
+        if (tensor.storage.kind === "temp" && access === "read")
+          throw new Error(`plan ${label}: ${dispatch.shader} reads ${tensor.name} before anything wrote it`);
         first.set(tensor.id, i);
       }
       last.set(tensor.id, i);
@@ -238,7 +258,8 @@ export async function compile(label: string, graph: Graph, device: GPUDevice, pi
       slot.free = false;
       slotOf.set(tensor.id, at);
     }
-    for (const tensor of endsAt.get(i) ?? []) (slots[slotOf.get(tensor.id) as number] as (typeof slots)[number]).free = true;
+    for (const tensor of endsAt.get(i) ?? [])
+      (slots[slotOf.get(tensor.id) as number] as (typeof slots)[number]).free = true;
   }
   const slotBuffers = slots.map((slot, at) => create(`slot ${at}`, slot.bytes, STORAGE_RW));
   for (const [id, at] of slotOf) place.set(id, { buffer: slotBuffers[at] as GPUBuffer, offset: 0 });
@@ -249,8 +270,14 @@ export async function compile(label: string, graph: Graph, device: GPUDevice, pi
 
   for (const { shader, bindings } of dispatches)
     for (const { tensor } of bindings.filter(({ access }) => access === "write"))
-      if (bindings.some((other) => other.access === "read" && place.get(other.tensor.id)?.buffer === place.get(tensor.id)?.buffer))
-        throw new Error(`plan ${label}: ${shader} reads and writes ${tensor.name} in one dispatch, which WebGPU forbids`);
+      if (
+        bindings.some(
+          (other) => other.access === "read" && place.get(other.tensor.id)?.buffer === place.get(tensor.id)?.buffer,
+        )
+      )
+        throw new Error(
+          `plan ${label}: ${shader} reads and writes ${tensor.name} in one dispatch, which WebGPU forbids`,
+        );
 
   const compiled = await Promise.all(dispatches.map((dispatch) => pipelines.get(dispatch.shader, dispatch.constants)));
   device.pushErrorScope("validation");
@@ -261,13 +288,26 @@ export async function compile(label: string, graph: Graph, device: GPUDevice, pi
       return { binding: b + 1, resource: { buffer, offset, size: Math.max(16, tensor.size * 4) } };
     });
     if (dispatch.uniforms.length > 0)
-      entries.push({ binding: 0, resource: { buffer: uniformBuffer, offset: uniforms.offsets[i] as number, size: align16(dispatch.uniforms.length * 4) } });
-    const group = device.createBindGroup({ label: `${label}: ${dispatch.shader}`, layout: pipeline.getBindGroupLayout(0), entries });
+      entries.push({
+        binding: 0,
+        resource: {
+          buffer: uniformBuffer,
+          offset: uniforms.offsets[i] as number,
+          size: align16(dispatch.uniforms.length * 4),
+        },
+      });
+    const group = device.createBindGroup({
+      label: `${label}: ${dispatch.shader}`,
+      layout: pipeline.getBindGroupLayout(0),
+      entries,
+    });
     return { pipeline, group, workgroups: dispatch.workgroups, flops: dispatch.flops, shader: dispatch.shader };
   });
   const error = await device.popErrorScope();
   if (error) throw new Error(`plan ${label}: ${error.message}`);
-  const plan: Plan = new Plan(label, device, steps, owned, kept, pipelines.patience, () => pipelines.plans.delete(plan));
+  const plan: Plan = new Plan(label, device, steps, owned, kept, pipelines.patience, () =>
+    pipelines.plans.delete(plan),
+  );
   pipelines.plans.add(plan);
   return plan;
 }

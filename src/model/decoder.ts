@@ -23,7 +23,15 @@ export function embedPatches(ctx: OpContext, tensors: DecoderTensors, patches: T
 }
 
 /** Token and patch ids → hidden states before the final norm. `pos`: (R) u32, `table`: see ropeTable. */
-export function decoderLayers(ctx: OpContext, config: ModelConfig, tensors: DecoderTensors, embedded: Tensor, pos: Tensor, table: Tensor, attend: Attend): Tensor {
+export function decoderLayers(
+  ctx: OpContext,
+  config: ModelConfig,
+  tensors: DecoderTensors,
+  embedded: Tensor,
+  pos: Tensor,
+  table: Tensor,
+  attend: Attend,
+): Tensor {
   let x = embedded;
   for (const [index, layer] of tensors.layers.entries()) {
     const { projections: w, lora } = layer;
@@ -48,7 +56,13 @@ export function decodeSequences(
   { B, T }: { B: number; T: number },
   keep?: (k: Tensor, v: Tensor, layer: number) => void,
 ): Tensor {
-  const shape: AttentionShape = { B, T, H: config.num_attention_heads, KV: config.num_key_value_heads, D: config.head_dim };
+  const shape: AttentionShape = {
+    B,
+    T,
+    H: config.num_attention_heads,
+    KV: config.num_key_value_heads,
+    D: config.head_dim,
+  };
   const patches = inputs.patches ? embedPatches(ctx, tensors, inputs.patches) : null;
   const embedded = embed(ctx, inputs, tensors.table, patches);
   return decoderLayers(ctx, config, tensors, embedded, inputs.pos, inputs.table, (q, k, v, layer) => {

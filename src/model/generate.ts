@@ -12,7 +12,7 @@ import { reduceSum } from "../ops/matmul.ts";
 import { ropeTable } from "../ops/rope.ts";
 import { SAMPLE_SETTING, type SampleState, type Sampling, sampleNext, sampleSetting } from "../ops/sample.ts";
 import { imageTokens, type ModelConfig } from "./config.ts";
-import { decodeSequences, decoderLayers, logitsOf } from "./decoder.ts";
+import { decoderLayers, decodeSequences, logitsOf } from "./decoder.ts";
 import { pack } from "./packing.ts";
 import type { FlatTensors, ModelWeights, Runtime } from "./weights.ts";
 
@@ -52,7 +52,18 @@ class Decoding {
   private readonly stateBuffers: readonly GPUBuffer[];
   private readonly config: ModelConfig;
 
-  private constructor(config: ModelConfig, shape: Shape, parts: Pick<Decoding, never> & { prefill: Plan; decode: Plan; inputs: Decoding["inputs"]; state: SampleState; caches: GPUBuffer[]; stateBuffers: GPUBuffer[] }) {
+  private constructor(
+    config: ModelConfig,
+    shape: Shape,
+    parts: Pick<Decoding, never> & {
+      prefill: Plan;
+      decode: Plan;
+      inputs: Decoding["inputs"];
+      state: SampleState;
+      caches: GPUBuffer[];
+      stateBuffers: GPUBuffer[];
+    },
+  ) {
     this.config = config;
     this.shape = shape;
     this.prefill = parts.prefill;
@@ -63,7 +74,12 @@ class Decoding {
     this.stateBuffers = parts.stateBuffers;
   }
 
-  static async build(runtime: Runtime, weights: ModelWeights, merged: FlatTensors | null, shape: Shape): Promise<Decoding> {
+  static async build(
+    runtime: Runtime,
+    weights: ModelWeights,
+    merged: FlatTensors | null,
+    shape: Shape,
+  ): Promise<Decoding> {
     const { device, variants } = runtime;
     const { config } = weights;
     const { G, K, TP, TS, pictures } = shape;
@@ -71,10 +87,19 @@ class Decoding {
     const H = config.num_attention_heads;
     const KV = config.num_key_value_heads;
     const D = config.head_dim;
-    const buffer = (label: string, elements: number) => device.createBuffer({ label, size: Math.max(16, elements * 4), usage: STORAGE });
-    const caches = Array.from({ length: config.num_hidden_layers }, (_, i) => [buffer(`kp ${i}`, G * TP * KV * D), buffer(`vp ${i}`, G * TP * KV * D), buffer(`ks ${i}`, N * TS * KV * D), buffer(`vs ${i}`, N * TS * KV * D)]);
+    const buffer = (label: string, elements: number) =>
+      device.createBuffer({ label, size: Math.max(16, elements * 4), usage: STORAGE });
+    const caches = Array.from({ length: config.num_hidden_layers }, (_, i) => [
+      buffer(`kp ${i}`, G * TP * KV * D),
+      buffer(`vp ${i}`, G * TP * KV * D),
+      buffer(`ks ${i}`, N * TS * KV * D),
+      buffer(`vs ${i}`, N * TS * KV * D),
+    ]);
     const sizes = { setting: SAMPLE_SETTING, step: 1, rows: 2 * N, next: N, done: N, tokens: N * TS, logp: N, pos: N };
-    const held = Object.fromEntries(Object.entries(sizes).map(([name, size]) => [name, buffer(name, size)])) as Record<keyof typeof sizes, GPUBuffer>;
+    const held = Object.fromEntries(Object.entries(sizes).map(([name, size]) => [name, buffer(name, size)])) as Record<
+      keyof typeof sizes,
+      GPUBuffer
+    >;
     const promptInfo = buffer("prompt info", G * TP);
     const bindState = (g: Graph): SampleState => ({
       setting: g.bound("setting", [SAMPLE_SETTING], held.setting, 0, { dtype: "u32" }),
@@ -107,7 +132,10 @@ class Decoding {
       id: g.input("id", [G * TP], "u32"),
       info: g.bound("info", [G * TP], promptInfo, 0, { dtype: "u32" }),
       pos: g.input("pos", [G * TP], "u32"),
-      patches: pictures && config.vision ? g.input("patches", [G * count, config.vision.num_channels * config.vision.patch_size ** 2]) : null,
+      patches:
+        pictures && config.vision
+          ? g.input("patches", [G * count, config.vision.num_channels * config.vision.patch_size ** 2])
+          : null,
       last: g.input("last", [N], "u32"),
     };
     const none = g.input("unused", [G * TP], "u32");
@@ -138,10 +166,27 @@ class Decoding {
       attentionDecode(dctx, q, k, v, bindCache(d, layer), dinfo, slot, { N, K, H, KV, D, TP, TS }),
     );
     sampleNext(dctx, logitsOf(dctx, config, dtensors, out), dstate);
-    d.dispatch({ shader: "advance", constants: {}, uniforms: [0], bindings: [{ tensor: slot, access: "write" }, { tensor: dstate.pos, access: "write" }], workgroups: [1, 1, 1], flops: 0 });
+    d.dispatch({
+      shader: "advance",
+      constants: {},
+      uniforms: [0],
+      bindings: [
+        { tensor: slot, access: "write" },
+        { tensor: dstate.pos, access: "write" },
+      ],
+      workgroups: [1, 1, 1],
+      flops: 0,
+    });
     const decode = await compile("decode", d, device, runtime.pipelines);
     decode.write(dtable, rope);
-    const decoding = new Decoding(config, shape, { prefill, decode, inputs, state, caches: caches.flat(), stateBuffers: [...Object.values(held), promptInfo] });
+    const decoding = new Decoding(config, shape, {
+      prefill,
+      decode,
+      inputs,
+      state,
+      caches: caches.flat(),
+      stateBuffers: [...Object.values(held), promptInfo],
+    });
     decoding.slot = { plan: decode, tensor: slot };
     return decoding;
   }
@@ -149,7 +194,13 @@ class Decoding {
   private slot: { plan: Plan; tensor: Tensor } | null = null;
 
   /** Answers to at most G prompts, K each. `rows[n]` = (task number, sample number) of the random stream. */
-  async run(prompts: readonly Prompt[], rows: Uint32Array<ArrayBuffer>, sampling: Sampling, maxNew: number, pace?: Pace): Promise<Generated[][]> {
+  async run(
+    prompts: readonly Prompt[],
+    rows: Uint32Array<ArrayBuffer>,
+    sampling: Sampling,
+    maxNew: number,
+    pace?: Pace,
+  ): Promise<Generated[][]> {
     const { G, K, TP, TS, pictures } = this.shape;
     const N = G * K;
     const stops = this.config.eos_token_id;
@@ -195,7 +246,11 @@ class Decoding {
       [finished] = (await this.prefill.read(this.state.done)) as [Uint32Array];
       if (finished.every((flag) => flag === 1)) break;
     }
-    const [tokens, ended, logp] = (await this.prefill.read(this.state.tokens, this.state.done, this.state.logp)) as [Uint32Array, Uint32Array, Float32Array];
+    const [tokens, ended, logp] = (await this.prefill.read(this.state.tokens, this.state.done, this.state.logp)) as [
+      Uint32Array,
+      Uint32Array,
+      Float32Array,
+    ];
     return prompts.map((_, b) =>
       Array.from({ length: K }, (_, k): Generated => {
         const n = b * K + k;
@@ -233,7 +288,16 @@ export class Generator {
    * K answers for every prompt, in batches of `batch` prompts. The draw of (prompt i, sample k) depends on
    * (seed, first + i, k) only, not on the batch.
    */
-  async generate(prompts: readonly Prompt[], options: Sampling & { k: number; maxNewTokens: number; batch: number; first?: number; onBatch?: (done: number) => void }): Promise<Generated[][]> {
+  async generate(
+    prompts: readonly Prompt[],
+    options: Sampling & {
+      k: number;
+      maxNewTokens: number;
+      batch: number;
+      first?: number;
+      onBatch?: (done: number) => void;
+    },
+  ): Promise<Generated[][]> {
     const { config } = this.weights;
     const { k: K, batch } = options;
     const results: Generated[][] = [];
@@ -243,7 +307,10 @@ export class Generator {
       const longest = Math.max(...slice.map((p) => p.prompt.length + (p.picture ? imageTokens(config) : 0)));
       const TP = config.vision ? longest : Math.ceil(longest / 16) * 16;
       const limit = config.max_position_embeddings;
-      if (longest + options.maxNewTokens > limit) throw new Error(`prompt of ${longest} tokens and ${options.maxNewTokens} new ones exceed the model's ${limit} positions`);
+      if (longest + options.maxNewTokens > limit)
+        throw new Error(
+          `prompt of ${longest} tokens and ${options.maxNewTokens} new ones exceed the model's ${limit} positions`,
+        );
       const G = slice.length < batch && from === 0 ? slice.length : batch;
       const shape: Shape = { G, K, TP, TS: options.maxNewTokens, pictures };
       const key = JSON.stringify(shape);
@@ -269,4 +336,3 @@ export class Generator {
     this.plans.clear();
   }
 }
-

@@ -48,15 +48,49 @@ export function sequenceInputs(g: Graph, config: ModelConfig, shape: PackShape):
 }
 
 /** Forward to the log-probability of every predicted token: (M). */
-export function sequenceLogprobs(ctx: OpContext, config: ModelConfig, tensors: DecoderTensors, inputs: SequenceInputs, table: Tensor): Tensor {
+export function sequenceLogprobs(
+  ctx: OpContext,
+  config: ModelConfig,
+  tensors: DecoderTensors,
+  inputs: SequenceInputs,
+  table: Tensor,
+): Tensor {
   const { B, T } = inputs.shape;
-  const hidden = decodeSequences(ctx, config, tensors, { id: inputs.id, info: inputs.info, order: inputs.order, start: inputs.start, ...(inputs.patchRow ? { patchRow: inputs.patchRow } : {}), pos: inputs.pos, patches: inputs.patches, table }, { B, T });
+  const hidden = decodeSequences(
+    ctx,
+    config,
+    tensors,
+    {
+      id: inputs.id,
+      info: inputs.info,
+      order: inputs.order,
+      start: inputs.start,
+      ...(inputs.patchRow ? { patchRow: inputs.patchRow } : {}),
+      pos: inputs.pos,
+      patches: inputs.patches,
+      table,
+    },
+    { B, T },
+  );
   const rows = gatherRows(ctx, hidden, inputs.index, inputs.inverse);
   return logprob(ctx, logitsOf(ctx, config, tensors, rows), inputs.target);
 }
 
 export function writeSequences(plan: Plan, inputs: SequenceInputs, packed: Packed): void {
-  for (const name of ["id", "info", "pos", "patches", "index", "inverse", "target", "owner", "span", "order", "start", "patchRow"] as const) {
+  for (const name of [
+    "id",
+    "info",
+    "pos",
+    "patches",
+    "index",
+    "inverse",
+    "target",
+    "owner",
+    "span",
+    "order",
+    "start",
+    "patchRow",
+  ] as const) {
     const tensor = inputs[name];
     const data = packed[name];
     if (tensor && data) plan.write(tensor, data);

@@ -4,12 +4,19 @@
  * dispatch; gradients and moments are buffers of the same layout.
  */
 import { Graph, type Tensor } from "../gpu/graph.ts";
-import { compile, type Plan } from "../gpu/plan.ts";
 import type { Pipelines } from "../gpu/pipelines.ts";
+import { compile, type Plan } from "../gpu/plan.ts";
 import type { OpContext, Variants } from "../ops/context.ts";
 import type { Lora, Weight } from "../ops/linear.ts";
 import { matmulNN, reduceSum, transpose } from "../ops/matmul.ts";
-import { type ModelConfig, PROJECTIONS, type Projection, projectionPath, projectionShape, tensorShapes } from "./config.ts";
+import {
+  type ModelConfig,
+  PROJECTIONS,
+  type Projection,
+  projectionPath,
+  projectionShape,
+  tensorShapes,
+} from "./config.ts";
 import type { LoraAdapter, LoraPair } from "./peft.ts";
 import type { Tensor as HostTensor } from "./safetensors.ts";
 
@@ -52,7 +59,9 @@ export class FlatTensors {
     for (const [name, shape] of shapes) {
       const bytes = align(shape.reduce((a, b) => a * b, 4));
       if (bytes > Math.min(maxBufferSize, maxStorageBufferBindingSize)) {
-        throw new Error(`tensor ${name} takes ${mebibytes(bytes)}, but this GPU binds at most ${mebibytes(maxStorageBufferBindingSize)} at once: the model is too large for it`);
+        throw new Error(
+          `tensor ${name} takes ${mebibytes(bytes)}, but this GPU binds at most ${mebibytes(maxStorageBufferBindingSize)} at once: the model is too large for it`,
+        );
       }
       if (sizes.length === 0 || (sizes.at(-1) as number) + bytes > maxBufferSize) sizes.push(0);
       const buffer = sizes.length - 1;
@@ -62,7 +71,9 @@ export class FlatTensors {
     if (sizes.length === 0) sizes.push(256);
     this.bytes = sizes.reduce((a, b) => a + b, 0);
     this.buffers = sizes.map((size) => device.createBuffer({ label, size, usage: STORAGE }));
-    this.places = new Map([...layout].map(([name, { buffer, ...rest }]) => [name, { ...rest, buffer: this.buffers[buffer] as GPUBuffer }]));
+    this.places = new Map(
+      [...layout].map(([name, { buffer, ...rest }]) => [name, { ...rest, buffer: this.buffers[buffer] as GPUBuffer }]),
+    );
   }
 
   place(name: string): Place {
@@ -74,7 +85,10 @@ export class FlatTensors {
   /** The one buffer that holds everything. Throws if the device's limits made it several. */
   get buffer(): GPUBuffer {
     const [buffer, ...others] = this.buffers as [GPUBuffer, ...GPUBuffer[]];
-    if (others.length > 0) throw new Error(`"${this.label}" takes ${mebibytes(this.bytes)}, more than one buffer of this GPU may hold: the model is too large to be trained whole here, train an adapter`);
+    if (others.length > 0)
+      throw new Error(
+        `"${this.label}" takes ${mebibytes(this.bytes)}, more than one buffer of this GPU may hold: the model is too large to be trained whole here, train an adapter`,
+      );
     return buffer;
   }
 
@@ -91,7 +105,8 @@ export class FlatTensors {
   }
 
   writeAll(data: Float32Array): void {
-    if (data.byteLength !== this.bytes) throw new Error(`${this.label}: want ${this.bytes} bytes, got ${data.byteLength}`);
+    if (data.byteLength !== this.bytes)
+      throw new Error(`${this.label}: want ${this.bytes} bytes, got ${data.byteLength}`);
     this.device.queue.writeBuffer(this.buffer, 0, data as Float32Array<ArrayBuffer>);
   }
 
@@ -109,7 +124,10 @@ export class FlatTensors {
   /** Everything as one vector, for AdamW. Throws if it exceeds what this GPU binds at once. */
   bindAll(g: Graph, label: string): Tensor {
     const limit = this.device.limits.maxStorageBufferBindingSize;
-    if (this.bytes > limit) throw new Error(`"${this.label}" takes ${mebibytes(this.bytes)}, but this GPU trains at most ${mebibytes(limit)} at once: take a lower rank or fewer target modules`);
+    if (this.bytes > limit)
+      throw new Error(
+        `"${this.label}" takes ${mebibytes(this.bytes)}, but this GPU trains at most ${mebibytes(limit)} at once: take a lower rank or fewer target modules`,
+      );
     return g.bound(label, [this.bytes / 4], this.buffer, 0);
   }
 
@@ -119,7 +137,11 @@ export class FlatTensors {
 }
 
 /** Copies a buffer to the host. */
-export async function readBuffer(device: GPUDevice, buffer: GPUBuffer, bytes: number): Promise<Float32Array<ArrayBuffer>> {
+export async function readBuffer(
+  device: GPUDevice,
+  buffer: GPUBuffer,
+  bytes: number,
+): Promise<Float32Array<ArrayBuffer>> {
   const staging = device.createBuffer({ label: "readback", size: bytes, usage: 0x1 | 0x8 });
   const encoder = device.createCommandEncoder();
   encoder.copyBufferToBuffer(buffer, 0, staging, 0, bytes);
@@ -153,7 +175,8 @@ const VISION = "model.vision_embed";
 function linearNames(config: ModelConfig): string[] {
   const names = [config.tie_word_embeddings ? EMBED : "lm_head.weight"];
   if (config.vision) names.push(`${VISION}.weight`);
-  for (let layer = 0; layer < config.num_hidden_layers; layer++) for (const name of PROJECTIONS) names.push(`${projectionPath(layer, name)}.weight`);
+  for (let layer = 0; layer < config.num_hidden_layers; layer++)
+    for (const name of PROJECTIONS) names.push(`${projectionPath(layer, name)}.weight`);
   return names;
 }
 
@@ -168,7 +191,9 @@ export class ModelWeights {
     this.config = config;
     const shapes = tensorShapes(config);
     this.values = new FlatTensors(runtime.device, "weights", shapes);
-    const flipped = new Map(linearNames(config).map((name) => [name, [...(shapes.get(name) as readonly number[])].reverse()]));
+    const flipped = new Map(
+      linearNames(config).map((name) => [name, [...(shapes.get(name) as readonly number[])].reverse()]),
+    );
     this.transposed = new FlatTensors(runtime.device, "weights, transposed", flipped);
     for (const name of shapes.keys()) {
       const tensor = tensors.get(name);
@@ -189,7 +214,8 @@ export class ModelWeights {
 
   /** Appends the transposition of every linear weight: the first dispatches of a full training step. */
   appendRefresh(ctx: OpContext): void {
-    for (const name of this.transposed.places.keys()) transpose(ctx, this.values.bind(ctx.g, name), this.transposed.bind(ctx.g, name));
+    for (const name of this.transposed.places.keys())
+      transpose(ctx, this.values.bind(ctx.g, name), this.transposed.bind(ctx.g, name));
   }
 
   /**
@@ -199,19 +225,36 @@ export class ModelWeights {
   bind(g: Graph, options: { grads?: FlatTensors; lora?: LoraWeights; merged?: FlatTensors } = {}): DecoderTensors {
     const { config, values } = this;
     const { grads, lora, merged } = options;
-    const tensor = (name: string): Tensor => values.bind(g, name, grads ? { requiresGrad: true, grad: grads.bind(g, name) } : {});
-    const weight = (name: string): Weight => ({ name, w: merged ? null : tensor(name), wT: (merged ?? this.transposed).bind(g, name) });
+    const tensor = (name: string): Tensor =>
+      values.bind(g, name, grads ? { requiresGrad: true, grad: grads.bind(g, name) } : {});
+    const weight = (name: string): Weight => ({
+      name,
+      w: merged ? null : tensor(name),
+      wT: (merged ?? this.transposed).bind(g, name),
+    });
     const table = tensor(EMBED);
-    const head: Weight = config.tie_word_embeddings ? { name: "head", w: table, wT: this.transposed.bind(g, EMBED) } : { name: "head", w: tensor("lm_head.weight"), wT: this.transposed.bind(g, "lm_head.weight") };
-    const layers = Array.from({ length: config.num_hidden_layers }, (_, layer): LayerTensors => ({
-      inputNorm: tensor(`model.layers.${layer}.input_layernorm.weight`),
-      postNorm: tensor(`model.layers.${layer}.post_attention_layernorm.weight`),
-      projections: Object.fromEntries(PROJECTIONS.map((name) => [name, weight(`${projectionPath(layer, name)}.weight`)])) as Record<Projection, Weight>,
-      lora: lora ? lora.bind(g, layer) : {},
-    }));
+    const head: Weight = config.tie_word_embeddings
+      ? { name: "head", w: table, wT: this.transposed.bind(g, EMBED) }
+      : { name: "head", w: tensor("lm_head.weight"), wT: this.transposed.bind(g, "lm_head.weight") };
+    const layers = Array.from(
+      { length: config.num_hidden_layers },
+      (_, layer): LayerTensors => ({
+        inputNorm: tensor(`model.layers.${layer}.input_layernorm.weight`),
+        postNorm: tensor(`model.layers.${layer}.post_attention_layernorm.weight`),
+        projections: Object.fromEntries(
+          PROJECTIONS.map((name) => [name, weight(`${projectionPath(layer, name)}.weight`)]),
+        ) as Record<Projection, Weight>,
+        lora: lora ? lora.bind(g, layer) : {},
+      }),
+    );
     const vision = config.vision
       ? {
-          patch: { name: `${VISION}.weight`, w: tensor(`${VISION}.weight`), wT: this.transposed.bind(g, `${VISION}.weight`), bias: tensor(`${VISION}.bias`) },
+          patch: {
+            name: `${VISION}.weight`,
+            w: tensor(`${VISION}.weight`),
+            wT: this.transposed.bind(g, `${VISION}.weight`),
+            bias: tensor(`${VISION}.bias`),
+          },
           position: tensor(`${VISION}.position`),
         }
       : null;
@@ -221,7 +264,9 @@ export class ModelWeights {
   /** The weights as they are now, for a file. */
   async toHost(): Promise<Map<string, HostTensor>> {
     const host = await this.values.read();
-    return new Map([...this.values.places].map(([name, { shape }]) => [name, { shape, data: this.values.slice(host, name) }]));
+    return new Map(
+      [...this.values.places].map(([name, { shape }]) => [name, { shape, data: this.values.slice(host, name) }]),
+    );
   }
 
   destroy(): void {
@@ -238,7 +283,12 @@ export class LoraWeights {
   readonly scaling: number;
   private readonly config: ModelConfig;
 
-  constructor(runtime: Runtime, config: ModelConfig, shape: { r: number; scaling: number; targets: readonly Projection[] }, label: string) {
+  constructor(
+    runtime: Runtime,
+    config: ModelConfig,
+    shape: { r: number; scaling: number; targets: readonly Projection[] },
+    label: string,
+  ) {
     this.config = config;
     this.r = shape.r;
     this.scaling = shape.scaling;
@@ -255,7 +305,8 @@ export class LoraWeights {
 
   bind(g: Graph, layer: number, grads?: FlatTensors): Partial<Record<Projection, Lora>> {
     const target = grads ?? this.grads;
-    const tensor = (name: string) => this.flat.bind(g, name, target ? { requiresGrad: true, grad: target.bind(g, name) } : {});
+    const tensor = (name: string) =>
+      this.flat.bind(g, name, target ? { requiresGrad: true, grad: target.bind(g, name) } : {});
     return Object.fromEntries(
       this.targets.map((name) => {
         const path = projectionPath(layer, name);
@@ -273,7 +324,8 @@ export class LoraWeights {
     const put = (name: string, { shape, data }: HostTensor) => {
       const [rows, columns] = shape as [number, number];
       const at = this.flat.place(name).offset / 4;
-      for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) host[at + c * rows + r] = data[r * columns + c] as number;
+      for (let r = 0; r < rows; r++)
+        for (let c = 0; c < columns; c++) host[at + c * rows + r] = data[r * columns + c] as number;
     };
     for (const [path, { A, B }] of adapter.tensors) {
       put(`${path}.A`, A);
@@ -288,7 +340,8 @@ export class LoraWeights {
       const [columns, rows] = this.flat.place(name).shape as [number, number];
       const source = this.flat.slice(host, name);
       const data = new Float32Array(rows * columns);
-      for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) data[r * columns + c] = source[c * rows + r] as number;
+      for (let r = 0; r < rows; r++)
+        for (let c = 0; c < columns; c++) data[r * columns + c] = source[c * rows + r] as number;
       return { shape: [rows, columns], data };
     };
     const pairs = new Map<string, LoraPair>();
@@ -309,7 +362,10 @@ export class LoraWeights {
       reduceSum(ctx, weights.transposed.bind(g, name), out, 1, false);
       const path = name.replace(/\.weight$/, "");
       if (!this.flat.places.has(`${path}.A`)) continue;
-      matmulNN(ctx, this.flat.bind(g, `${path}.A`), this.flat.bind(g, `${path}.B`), out, { scale: this.scaling, accumulate: true });
+      matmulNN(ctx, this.flat.bind(g, `${path}.A`), this.flat.bind(g, `${path}.B`), out, {
+        scale: this.scaling,
+        accumulate: true,
+      });
     }
   }
 
@@ -323,7 +379,8 @@ export class LoraWeights {
 export function mergedTensors(runtime: Runtime, config: ModelConfig): FlatTensors {
   const shapes = new Map<string, readonly number[]>();
   for (let layer = 0; layer < config.num_hidden_layers; layer++)
-    for (const name of PROJECTIONS) shapes.set(`${projectionPath(layer, name)}.weight`, [...projectionShape(config, name)].reverse());
+    for (const name of PROJECTIONS)
+      shapes.set(`${projectionPath(layer, name)}.weight`, [...projectionShape(config, name)].reverse());
   return new FlatTensors(runtime.device, "merged weights", shapes);
 }
 

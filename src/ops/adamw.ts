@@ -12,8 +12,22 @@ export function adamw(ctx: OpContext, weight: Tensor, grad: Tensor, m: Tensor, v
   const Z = Math.min(256, N);
   const part = g.temp("square parts", [Z]);
   const square = g.output("square", [1]);
-  g.dispatch({ shader: "square_sum", constants: {}, uniforms: [N, Math.ceil(N / Z), Z], bindings: [read(grad), write(part)], workgroups: grid(Z, 64), flops: 2 * N });
+  g.dispatch({
+    shader: "square_sum",
+    constants: {},
+    uniforms: [N, Math.ceil(N / Z), Z],
+    bindings: [read(grad), write(part)],
+    workgroups: grid(Z, 64),
+    flops: 2 * N,
+  });
   reduceSum(ctx, part, square, Z, false);
-  g.dispatch({ shader: "adamw", constants: {}, uniforms: [N], bindings: [read(grad), read(square), read(hyper), write(weight), write(m), write(v)], workgroups: grid(N, 64), flops: 15 * N });
+  g.dispatch({
+    shader: "adamw",
+    constants: {},
+    uniforms: [N],
+    bindings: [read(grad), read(square), read(hyper), write(weight), write(m), write(v)],
+    workgroups: grid(N, 64),
+    flops: 15 * N,
+  });
   return square;
 }

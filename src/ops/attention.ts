@@ -13,7 +13,14 @@ export interface AttentionShape {
  * Scaled dot-product attention with the mask of mask.ts, grouped-query (H a multiple of KV), D a multiple of 4.
  * q: (B·T, H·D)  k, v: (B·T, KV·D)  info: (B·T) u32  → o: (B·T, H·D). Flash forward, recomputing backward (Dao 2022).
  */
-export function attention({ g }: OpContext, q: Tensor, k: Tensor, v: Tensor, info: Tensor, { B, T, H, KV, D }: AttentionShape): Tensor {
+export function attention(
+  { g }: OpContext,
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  info: Tensor,
+  { B, T, H, KV, D }: AttentionShape,
+): Tensor {
   wantShape("attention", q, [B * T, H * D]);
   wantShape("attention", k, [B * T, KV * D]);
   wantShape("attention", v, [B * T, KV * D]);
@@ -25,7 +32,14 @@ export function attention({ g }: OpContext, q: Tensor, k: Tensor, v: Tensor, inf
   const flops = 2 * B * H * T * T * D;
   const o = g.temp("attention", [B * T, H * D], q.requiresGrad || k.requiresGrad || v.requiresGrad);
   const lse = g.temp("lse", [B, H, T]);
-  g.dispatch({ shader: `attention_fwd${d4}`, constants: {}, uniforms, bindings: [read(q), read(k), read(v), read(info), write(o), write(lse)], workgroups: grid(B * H * T, 32), flops });
+  g.dispatch({
+    shader: `attention_fwd${d4}`,
+    constants: {},
+    uniforms,
+    bindings: [read(q), read(k), read(v), read(info), write(o), write(lse)],
+    workgroups: grid(B * H * T, 32),
+    flops,
+  });
   g.onBackward(() => {
     const dout = g.gradOf(o);
     if (!dout) return;
@@ -34,9 +48,30 @@ export function attention({ g }: OpContext, q: Tensor, k: Tensor, v: Tensor, inf
     const dv = g.gradFor(v);
     if (dq.accumulate || dk.accumulate || dv.accumulate) throw new Error("attention: q, k and v may feed nothing else");
     const stats = g.temp("stats", [B, H, T, 2]);
-    g.dispatch({ shader: `attention_delta${d4}`, constants: {}, uniforms: [B, T, H], bindings: [read(o), read(dout), read(lse), write(stats)], workgroups: grid(B * H * T, 64), flops: 2 * B * H * T * D });
-    g.dispatch({ shader: `attention_dq${d4}`, constants: {}, uniforms, bindings: [read(q), read(k), read(v), read(info), read(stats), read(dout), write(dq.tensor)], workgroups: grid(B * H * T, 32), flops: 1.5 * flops });
-    g.dispatch({ shader: `attention_dkv${d4}`, constants: {}, uniforms, bindings: [read(q), read(k), read(v), read(info), read(stats), read(dout), write(dk.tensor), write(dv.tensor)], workgroups: grid(B * KV * T, 32), flops: 2 * flops });
+    g.dispatch({
+      shader: `attention_delta${d4}`,
+      constants: {},
+      uniforms: [B, T, H],
+      bindings: [read(o), read(dout), read(lse), write(stats)],
+      workgroups: grid(B * H * T, 64),
+      flops: 2 * B * H * T * D,
+    });
+    g.dispatch({
+      shader: `attention_dq${d4}`,
+      constants: {},
+      uniforms,
+      bindings: [read(q), read(k), read(v), read(info), read(stats), read(dout), write(dq.tensor)],
+      workgroups: grid(B * H * T, 32),
+      flops: 1.5 * flops,
+    });
+    g.dispatch({
+      shader: `attention_dkv${d4}`,
+      constants: {},
+      uniforms,
+      bindings: [read(q), read(k), read(v), read(info), read(stats), read(dout), write(dk.tensor), write(dv.tensor)],
+      workgroups: grid(B * KV * T, 32),
+      flops: 2 * flops,
+    });
   });
   return o;
 }
@@ -60,13 +95,29 @@ export function attentionDecode(
   step: Tensor,
   { N, K, H, KV, D, TP, TS }: { N: number; K: number; H: number; KV: number; D: number; TP: number; TS: number },
 ): Tensor {
-  g.dispatch({ shader: "cache_append", constants: {}, uniforms: [N, KV * D, TS], bindings: [read(k), read(v), read(step), write(cache.ks), write(cache.vs)], workgroups: grid(N * KV * D, 64), flops: 0 });
+  g.dispatch({
+    shader: "cache_append",
+    constants: {},
+    uniforms: [N, KV * D, TS],
+    bindings: [read(k), read(v), read(step), write(cache.ks), write(cache.vs)],
+    workgroups: grid(N * KV * D, 64),
+    flops: 0,
+  });
   const o = g.temp("attention", [N, H * D]);
   g.dispatch({
     shader: `attention_decode?D4=${D / 4}`,
     constants: {},
     uniforms: [N, K, H, KV, TP, TS, f32(1 / Math.sqrt(D))],
-    bindings: [read(q), read(cache.kp), read(cache.vp), read(info), read(cache.ks), read(cache.vs), read(step), write(o)],
+    bindings: [
+      read(q),
+      read(cache.kp),
+      read(cache.vp),
+      read(info),
+      read(cache.ks),
+      read(cache.vs),
+      read(step),
+      write(o),
+    ],
     workgroups: grid(N * H, 32),
     flops: 4 * N * H * (TP + TS / 2) * D,
   });

@@ -17,14 +17,28 @@ export function embed(ctx: OpContext, inputs: EmbedInputs, table: Tensor, patche
   const [V, C] = table.shape as [number, number];
   wantShape("embed", inputs.info, [R]);
   const x = g.temp("embedded", [R, C], table.requiresGrad || (patches?.requiresGrad ?? false));
-  g.dispatch({ shader: "embed", constants: {}, uniforms: [R, C], bindings: [read(inputs.id), read(inputs.info), read(table), read(patches ?? table), write(x)], workgroups: grid(R * C, 64), flops: 0 });
+  g.dispatch({
+    shader: "embed",
+    constants: {},
+    uniforms: [R, C],
+    bindings: [read(inputs.id), read(inputs.info), read(table), read(patches ?? table), write(x)],
+    workgroups: grid(R * C, 64),
+    flops: 0,
+  });
   g.onBackward(() => {
     const dx = g.gradOf(x);
     if (!dx) return;
     if (table.requiresGrad) {
       if (!inputs.order || !inputs.start) throw new Error("embed: the gradient of the table needs `order` and `start`");
       const grad = g.gradFor(table);
-      g.dispatch({ shader: "embed_bwd", constants: { ACC: grad.accumulate ? 1 : 0 }, uniforms: [V, C], bindings: [read(inputs.order), read(inputs.start), read(dx), write(grad.tensor)], workgroups: grid(V * C, 64), flops: R * C });
+      g.dispatch({
+        shader: "embed_bwd",
+        constants: { ACC: grad.accumulate ? 1 : 0 },
+        uniforms: [V, C],
+        bindings: [read(inputs.order), read(inputs.start), read(dx), write(grad.tensor)],
+        workgroups: grid(V * C, 64),
+        flops: R * C,
+      });
     }
     if (patches?.requiresGrad) {
       if (!inputs.patchRow) throw new Error("embed: the gradient of the patches needs `patchRow`");
@@ -39,7 +53,14 @@ function gatherInto({ g }: OpContext, x: Tensor, index: Tensor, y: Tensor, accum
   const [R, C] = x.shape as [number, number];
   const M = index.size;
   wantShape("gather", y, [M, C]);
-  g.dispatch({ shader: "gather_rows", constants: { ACC: accumulate ? 1 : 0 }, uniforms: [M, C, R], bindings: [read(index), read(x), write(y)], workgroups: grid(M * C, 64), flops: 0 });
+  g.dispatch({
+    shader: "gather_rows",
+    constants: { ACC: accumulate ? 1 : 0 },
+    uniforms: [M, C, R],
+    bindings: [read(index), read(x), write(y)],
+    workgroups: grid(M * C, 64),
+    flops: 0,
+  });
 }
 
 /** y(M,C) = rows of x(R,C) at distinct `index` (M, NONE: zeros). `inverse` (R): where row r went, NONE if nowhere. */

@@ -40,7 +40,10 @@ export function linear(ctx: OpContext, x: Tensor, weight: Weight, lora?: Lora): 
     const dy = g.gradOf(y);
     if (!dy) return;
     if (x.requiresGrad) {
-      if (!weight.w) throw new Error(`${weight.name}: its gradient needs the weight in (out, in) order, which this plan did not load`);
+      if (!weight.w)
+        throw new Error(
+          `${weight.name}: its gradient needs the weight in (out, in) order, which this plan did not load`,
+        );
       const dx = g.gradFor(x);
       matmulNN(ctx, dy, weight.w, dx.tensor, { accumulate: dx.accumulate });
     }
@@ -71,9 +74,17 @@ export function linear(ctx: OpContext, x: Tensor, weight: Weight, lora?: Lora): 
 /** y = x + table on every group of rows: x: (R,C), table of size k·C with k dividing R (k = 1: a bias). */
 export function addRows(ctx: OpContext, x: Tensor, table: Tensor): Tensor {
   const { g } = ctx;
-  if (x.size % table.size !== 0) throw new Error(`[shape] add.${table.name}: ${table.size} elements do not divide ${x.size}`);
+  if (x.size % table.size !== 0)
+    throw new Error(`[shape] add.${table.name}: ${table.size} elements do not divide ${x.size}`);
   const y = g.temp(`${x.name}+${table.name}`, x.shape, x.requiresGrad || table.requiresGrad);
-  g.dispatch({ shader: "add", constants: {}, uniforms: [x.size, table.size], bindings: [read(x), read(table), write(y)], workgroups: grid(x.size, 64), flops: x.size });
+  g.dispatch({
+    shader: "add",
+    constants: {},
+    uniforms: [x.size, table.size],
+    bindings: [read(x), read(table), write(y)],
+    workgroups: grid(x.size, 64),
+    flops: x.size,
+  });
   g.onBackward(() => {
     const dy = g.gradOf(y);
     if (!dy) return;
@@ -90,7 +101,14 @@ function columnSum(ctx: OpContext, dy: Tensor, bias: Tensor): void {
   const R = dy.size / C;
   const Z = Math.min(32, R);
   const part = g.temp(`part(d${bias.name})`, [Z, C]);
-  g.dispatch({ shader: "column_sum", constants: {}, uniforms: [R, C, Math.ceil(R / Z), Z], bindings: [read(dy), write(part)], workgroups: grid(Z * C, 64), flops: R * C });
+  g.dispatch({
+    shader: "column_sum",
+    constants: {},
+    uniforms: [R, C, Math.ceil(R / Z), Z],
+    bindings: [read(dy), write(part)],
+    workgroups: grid(Z * C, 64),
+    flops: R * C,
+  });
   const target = g.gradFor(bias);
   reduceSum(ctx, part, target.tensor, Z, target.accumulate);
 }

@@ -10,7 +10,8 @@ const nnShader = { plain: "matmul_nn", sg4: "matmul_nn_sg4", sg8: "matmul_nn_sg8
 const tnShader = { plain: "matmul_tn", sg4: "matmul_tn_sg4", sg8: "matmul_tn_sg8" } as const;
 
 const dims = (tensor: Tensor): [number, number] => {
-  if (tensor.shape.length !== 2) throw new Error(`[shape] matmul.${tensor.name}: want (rows, columns), got (${tensor.shape.join(",")})`);
+  if (tensor.shape.length !== 2)
+    throw new Error(`[shape] matmul.${tensor.name}: want (rows, columns), got (${tensor.shape.join(",")})`);
   return tensor.shape as unknown as [number, number];
 };
 
@@ -21,7 +22,13 @@ export interface MatmulOptions {
 }
 
 /** y(R,N) = scale · a(R,K) b(K,N) (+ y). */
-export function matmulNN({ g, variants }: OpContext, a: Tensor, b: Tensor, y: Tensor, options: MatmulOptions = {}): void {
+export function matmulNN(
+  { g, variants }: OpContext,
+  a: Tensor,
+  b: Tensor,
+  y: Tensor,
+  options: MatmulOptions = {},
+): void {
   const [R, K] = dims(a);
   const [, N] = dims(b);
   wantShape("matmul", b, [K, N]);
@@ -31,7 +38,14 @@ export function matmulNN({ g, variants }: OpContext, a: Tensor, b: Tensor, y: Te
   const flops = 2 * R * K * N;
   const bindings = [read(a), read(b), write(y)];
   if (K % 4 !== 0 || N % 4 !== 0) {
-    g.dispatch({ shader: "matmul_any", constants: { ACC }, uniforms: [R, K, N, K, 1, N, 1, f32(scale)], bindings, workgroups: grid(R * N, 64), flops });
+    g.dispatch({
+      shader: "matmul_any",
+      constants: { ACC },
+      uniforms: [R, K, N, K, 1, N, 1, f32(scale)],
+      bindings,
+      workgroups: grid(R * N, 64),
+      flops,
+    });
     return;
   }
   const uniforms = [R, K / 4, N / 4, f32(scale)];
@@ -39,12 +53,26 @@ export function matmulNN({ g, variants }: OpContext, a: Tensor, b: Tensor, y: Te
     // Few columns: more rows in a workgroup instead.
     const WX = Math.min(16, N / 4);
     const WY = N < 32 ? Math.max(1, Math.floor(16 / WX)) : 1;
-    g.dispatch({ shader: "matmul_nn", constants: { ACC, WX, WY }, uniforms, bindings, workgroups: [Math.ceil(N / 4 / WX), Math.ceil(R / (8 * WY)), 1], flops });
+    g.dispatch({
+      shader: "matmul_nn",
+      constants: { ACC, WX, WY },
+      uniforms,
+      bindings,
+      workgroups: [Math.ceil(N / 4 / WX), Math.ceil(R / (8 * WY)), 1],
+      flops,
+    });
     return;
   }
   const shader = nnShader[variants.matmul];
   const WX = 16;
-  g.dispatch({ shader, constants: { ACC, WX }, uniforms, bindings, workgroups: [Math.ceil(N / 4 / WX), Math.ceil(R / rows[variants.matmul]), 1], flops });
+  g.dispatch({
+    shader,
+    constants: { ACC, WX },
+    uniforms,
+    bindings,
+    workgroups: [Math.ceil(N / 4 / WX), Math.ceil(R / rows[variants.matmul]), 1],
+    flops,
+  });
 }
 
 /** y(M,N) = scale · aᵀ b (+ y) for a(R,M), b(R,N): the gradient of a weight. Long sums are split over row chunks. */
@@ -59,7 +87,14 @@ export function matmulTN(ctx: OpContext, a: Tensor, b: Tensor, y: Tensor, option
   const flops = 2 * R * M * N;
   if (M % 4 !== 0 || N % 4 !== 0) {
     const bindings = [read(a), read(b), write(y)];
-    g.dispatch({ shader: "matmul_any", constants: { ACC }, uniforms: [M, R, N, 1, M, N, 1, f32(scale)], bindings, workgroups: grid(M * N, 64), flops });
+    g.dispatch({
+      shader: "matmul_any",
+      constants: { ACC },
+      uniforms: [M, R, N, 1, M, N, 1, f32(scale)],
+      bindings,
+      workgroups: grid(M * N, 64),
+      flops,
+    });
     return;
   }
   const broadcast = variants.matmul !== "plain" && N >= 32;
@@ -97,5 +132,12 @@ export function reduceSum({ g }: OpContext, part: Tensor, y: Tensor, Z: number, 
 export function transpose({ g }: OpContext, x: Tensor, y: Tensor): void {
   const [R, C] = dims(x);
   wantShape("transpose", y, [C, R]);
-  g.dispatch({ shader: "transpose", constants: {}, uniforms: [R, C], bindings: [read(x), write(y)], workgroups: grid(R * C, 64), flops: 0 });
+  g.dispatch({
+    shader: "transpose",
+    constants: {},
+    uniforms: [R, C],
+    bindings: [read(x), write(y)],
+    workgroups: grid(R * C, 64),
+    flops: 0,
+  });
 }

@@ -18,7 +18,12 @@ export interface PreferenceInputs {
  * L = Σ_i weight_i loss_i − Σ_s sft_s log π(s), over logp: (M). Seeds the backward pass of logp.
  * Returns sums: (S) = log π of every sequence, and pair: (pairs,4) = loss, reward chosen, reward rejected, Δ.
  */
-export function preferenceLoss(ctx: OpContext, logp: Tensor, pairs: number, inputs: PreferenceInputs): { sums: Tensor; pair: Tensor; dlogp: Tensor } {
+export function preferenceLoss(
+  ctx: OpContext,
+  logp: Tensor,
+  pairs: number,
+  inputs: PreferenceInputs,
+): { sums: Tensor; pair: Tensor; dlogp: Tensor } {
   const { g } = ctx;
   const S = inputs.reference.size;
   const M = logp.size;
@@ -26,19 +31,42 @@ export function preferenceLoss(ctx: OpContext, logp: Tensor, pairs: number, inpu
   wantShape("preference", inputs.owner, [M]);
   wantShape("preference", inputs.sft, [S]);
   const sums = g.output("sums", [S]);
-  g.dispatch({ shader: "sequence_sum", constants: {}, uniforms: [S], bindings: [read(logp), read(inputs.span), write(sums)], workgroups: grid(S, 32), flops: M });
+  g.dispatch({
+    shader: "sequence_sum",
+    constants: {},
+    uniforms: [S],
+    bindings: [read(logp), read(inputs.span), write(sums)],
+    workgroups: grid(S, 32),
+    flops: M,
+  });
   const pair = g.output("pair", [Math.max(1, pairs), 4]);
   const dsum = g.temp("dsum", [S]);
   g.dispatch({
     shader: "preference_loss",
     constants: {},
     uniforms: [S, pairs],
-    bindings: [read(sums), read(inputs.span), read(inputs.reference), read(inputs.weight), read(inputs.sft), read(inputs.hyper), write(pair), write(dsum)],
+    bindings: [
+      read(sums),
+      read(inputs.span),
+      read(inputs.reference),
+      read(inputs.weight),
+      read(inputs.sft),
+      read(inputs.hyper),
+      write(pair),
+      write(dsum),
+    ],
     workgroups: grid(Math.ceil(S / 2), 32),
     flops: 20 * S,
   });
   const dlogp = g.temp("dlogp", [M]);
-  g.dispatch({ shader: "sequence_spread", constants: {}, uniforms: [M, S], bindings: [read(inputs.owner), read(dsum), write(dlogp)], workgroups: grid(M, 64), flops: 0 });
+  g.dispatch({
+    shader: "sequence_spread",
+    constants: {},
+    uniforms: [M, S],
+    bindings: [read(inputs.owner), read(dsum), write(dlogp)],
+    workgroups: grid(M, 64),
+    flops: 0,
+  });
   g.backward([{ of: logp, grad: dlogp }]);
   return { sums, pair, dlogp };
 }

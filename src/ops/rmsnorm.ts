@@ -10,14 +10,28 @@ export function rmsnorm(ctx: OpContext, x: Tensor, weight: Tensor, eps: number):
   if (C % 4 !== 0) throw new Error(`[shape] rmsnorm.${x.name}: C must be a multiple of 4, got ${C}`);
   const y = g.temp(`norm(${x.name})`, [R, C], x.requiresGrad || weight.requiresGrad);
   const rstd = g.temp(`rstd(${x.name})`, [R]);
-  g.dispatch({ shader: "rmsnorm_fwd", constants: {}, uniforms: [R, C / 4, f32(eps)], bindings: [read(x), read(weight), write(y), write(rstd)], workgroups: grid(R, 32), flops: 4 * R * C });
+  g.dispatch({
+    shader: "rmsnorm_fwd",
+    constants: {},
+    uniforms: [R, C / 4, f32(eps)],
+    bindings: [read(x), read(weight), write(y), write(rstd)],
+    workgroups: grid(R, 32),
+    flops: 4 * R * C,
+  });
   g.onBackward(() => {
     const dy = g.gradOf(y);
     if (!dy) return;
     if (weight.requiresGrad) {
       const Z = Math.min(32, R);
       const part = g.temp(`part(d${weight.name})`, [Z, C]);
-      g.dispatch({ shader: "rmsnorm_dw", constants: {}, uniforms: [R, C, Math.ceil(R / Z), Z], bindings: [read(x), read(rstd), read(dy), write(part)], workgroups: grid(Z * C, 64), flops: 3 * R * C });
+      g.dispatch({
+        shader: "rmsnorm_dw",
+        constants: {},
+        uniforms: [R, C, Math.ceil(R / Z), Z],
+        bindings: [read(x), read(rstd), read(dy), write(part)],
+        workgroups: grid(Z * C, 64),
+        flops: 3 * R * C,
+      });
       const dw = g.gradFor(weight);
       reduceSum(ctx, part, dw.tensor, Z, dw.accumulate);
     }

@@ -19,9 +19,17 @@ export function rope({ g }: OpContext, x: Tensor, pos: Tensor, table: Tensor, he
   const [R, C] = x.shape as [number, number];
   wantShape("rope", pos, [R]);
   const half = C / heads / 2;
-  if (table.shape[1] !== half) throw new Error(`[shape] rope.${x.name}: table is for heads of ${(table.shape[1] ?? 0) * 2}, got ${C / heads}`);
+  if (table.shape[1] !== half)
+    throw new Error(`[shape] rope.${x.name}: table is for heads of ${(table.shape[1] ?? 0) * 2}, got ${C / heads}`);
   const apply = (from: Tensor, to: Tensor, sign: number) =>
-    g.dispatch({ shader: "rope", constants: {}, uniforms: [R, heads, half, f32(sign)], bindings: [read(from), read(pos), read(table), write(to)], workgroups: grid(R * heads * half, 64), flops: 6 * R * heads * half });
+    g.dispatch({
+      shader: "rope",
+      constants: {},
+      uniforms: [R, heads, half, f32(sign)],
+      bindings: [read(from), read(pos), read(table), write(to)],
+      workgroups: grid(R * heads * half, 64),
+      flops: 6 * R * heads * half,
+    });
   const y = g.temp(`rope(${x.name})`, [R, C], x.requiresGrad);
   apply(x, y, 1);
   g.onBackward(() => {

@@ -30,7 +30,8 @@ export const SAMPLE_SETTING = 6 + STOP_TOKENS;
 
 /** The words that the sampling kernel reads. Any of the `stop` tokens (at most four) ends an answer. */
 export function sampleSetting(sampling: Sampling, stop: readonly number[]): Uint32Array<ArrayBuffer> {
-  if (stop.length > STOP_TOKENS) throw new Error(`at most ${STOP_TOKENS} stop tokens are supported, got ${stop.length}`);
+  if (stop.length > STOP_TOKENS)
+    throw new Error(`at most ${STOP_TOKENS} stop tokens are supported, got ${stop.length}`);
   const words = new Uint32Array(SAMPLE_SETTING).fill(NONE);
   const floats = new Float32Array(words.buffer);
   words.set([sampling.topK, sampling.seed >>> 0, Math.floor(sampling.seed / 2 ** 32) >>> 0]);
@@ -47,9 +48,25 @@ export function sampleNext({ g }: OpContext, logits: Tensor, state: SampleState)
     shader: "sample",
     constants: {},
     uniforms: [N, V, TS],
-    bindings: [read(logits), read(state.setting), read(state.step), read(state.rows), write(state.next), write(state.done), write(state.tokens), write(state.logp)],
+    bindings: [
+      read(logits),
+      read(state.setting),
+      read(state.step),
+      read(state.rows),
+      write(state.next),
+      write(state.done),
+      write(state.tokens),
+      write(state.logp),
+    ],
     workgroups: grid(N, 32),
     flops: 8 * N * V,
   });
-  g.dispatch({ shader: "advance", constants: {}, uniforms: [N], bindings: [write(state.step), write(state.pos)], workgroups: grid(N, 64), flops: 0 });
+  g.dispatch({
+    shader: "advance",
+    constants: {},
+    uniforms: [N],
+    bindings: [write(state.step), write(state.pos)],
+    workgroups: grid(N, 64),
+    flops: 0,
+  });
 }

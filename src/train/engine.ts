@@ -12,7 +12,7 @@ import type { LoadedModel } from "../model/hf.ts";
 import type { PackedRow } from "../model/packing.ts";
 import { type LoraAdapter, type LoraPair, loraScaling, parseAdapter, writeAdapter } from "../model/peft.ts";
 import { readSafetensors, toFloat32, writeSafetensors } from "../model/safetensors.ts";
-import { FlatTensors, LoraWeights, mergedTensors, ModelWeights, type Runtime } from "../model/weights.ts";
+import { FlatTensors, LoraWeights, ModelWeights, mergedTensors, type Runtime } from "../model/weights.ts";
 import { type Group, Scorer, type Trainable, Trainer } from "./step.ts";
 
 /** Name of the model without an adapter. */
@@ -93,7 +93,15 @@ export class Engine {
   /** K answers a task; the draw of (task i, sample k) depends on (seed, i, k) only. */
   async sample(
     tasks: readonly Task[],
-    options: { adapter: string; k: number; temperature: number; topK: number; topP: number; maxNewTokens: number; seed: number },
+    options: {
+      adapter: string;
+      k: number;
+      temperature: number;
+      topK: number;
+      topP: number;
+      maxNewTokens: number;
+      seed: number;
+    },
   ): Promise<readonly (readonly Candidate[])[]> {
     await this.use(options.adapter);
     const answers = await this.generator.generate(tasks, { ...options, batch: SAMPLE_BATCH });
@@ -101,21 +109,47 @@ export class Engine {
   }
 
   /** The likeliest token at every step, one answer a task. */
-  async greedy(tasks: readonly Task[], { adapter, maxNewTokens }: { adapter: string; maxNewTokens: number }): Promise<readonly Candidate[]> {
+  async greedy(
+    tasks: readonly Task[],
+    { adapter, maxNewTokens }: { adapter: string; maxNewTokens: number },
+  ): Promise<readonly Candidate[]> {
     await this.use(adapter);
-    const answers = await this.generator.generate(tasks, { k: 1, temperature: 0, topK: 0, topP: 1, seed: 0, maxNewTokens, batch: GREEDY_BATCH });
+    const answers = await this.generator.generate(tasks, {
+      k: 1,
+      temperature: 0,
+      topK: 0,
+      topP: 1,
+      seed: 0,
+      maxNewTokens,
+      batch: GREEDY_BATCH,
+    });
     return answers.map((all) => this.toCandidate(all[0] as Generated));
   }
 
   /** Sum of natural log-probabilities of each answer's tokens. */
-  async logprobs(items: readonly { task: Task; tokens: readonly number[] }[], { adapter }: { adapter: string }): Promise<readonly number[]> {
+  async logprobs(
+    items: readonly { task: Task; tokens: readonly number[] }[],
+    { adapter }: { adapter: string },
+  ): Promise<readonly number[]> {
     await this.use(adapter);
-    const rows = await this.scorer.tokens(items.map(({ task, tokens }): PackedRow => ({ picture: task.picture, prompt: task.prompt, answers: [tokens] })));
+    const rows = await this.scorer.tokens(
+      items.map(({ task, tokens }): PackedRow => ({ picture: task.picture, prompt: task.prompt, answers: [tokens] })),
+    );
     return rows.map(([answer]) => (answer as number[]).reduce((a, b) => a + b, 0));
   }
 
   /** A candidate starts: fresh LoRA on the base (B = 0, A Kaiming-uniform as in PEFT), or a snapshot with its moments. */
-  async begin({ adapter, seed, loraR, loraAlpha }: { adapter: string; seed: number; loraR: number; loraAlpha: number }): Promise<void> {
+  async begin({
+    adapter,
+    seed,
+    loraR,
+    loraAlpha,
+  }: {
+    adapter: string;
+    seed: number;
+    loraR: number;
+    loraAlpha: number;
+  }): Promise<void> {
     await this.end();
     const { runtime, config } = this;
     const snapshot = adapter === BASE ? null : this.snapshot_(adapter);
@@ -134,7 +168,13 @@ export class Engine {
       trainable.m.writeAll(state.m);
       trainable.v.writeAll(state.v);
     }
-    this.candidate = { lora, trainable, trainer: new Trainer(runtime, this.weights, trainable, this.pace), shape: { r, alpha }, step: state?.step ?? 0 };
+    this.candidate = {
+      lora,
+      trainable,
+      trainer: new Trainer(runtime, this.weights, trainable, this.pace),
+      shape: { r, alpha },
+      step: state?.step ?? 0,
+    };
   }
 
   /** One optimizer step a batch. A step that is not finite changes nothing and ends the training. */
@@ -153,9 +193,18 @@ export class Engine {
       const result = await candidate.trainer.step(
         groupsOf(batch, contour),
         { type: contour.lossType, beta: contour.beta, labelSmoothing: 0.1 },
-        { learningRate, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: contour.weightDecay, maxGradNorm: contour.maxGradNorm, step },
+        {
+          learningRate,
+          beta1: 0.9,
+          beta2: 0.999,
+          eps: 1e-8,
+          weightDecay: contour.weightDecay,
+          maxGradNorm: contour.maxGradNorm,
+          step,
+        },
       );
-      if (!result.finite) return { steps, diverged: { step, detail: `loss ${result.loss}, gradient norm ${result.gradNorm}` } };
+      if (!result.finite)
+        return { steps, diverged: { step, detail: `loss ${result.loss}, gradient norm ${result.gradNorm}` } };
       candidate.step = step;
       const metrics = metricsOf(step, learningRate, result, batch.pairs.length);
       steps.push(metrics);
@@ -169,7 +218,15 @@ export class Engine {
     const candidate = this.candidate;
     if (!candidate) throw new Error("there is no candidate to save: begin() comes first");
     const { lora, trainable, shape } = candidate;
-    const adapter: LoraAdapter = { r: shape.r, alpha: shape.alpha, scaling: lora.scaling, rslora: false, targets: lora.targets, baseModel: null, tensors: lora.unpack(await lora.flat.read()) };
+    const adapter: LoraAdapter = {
+      r: shape.r,
+      alpha: shape.alpha,
+      scaling: lora.scaling,
+      rslora: false,
+      targets: lora.targets,
+      baseModel: null,
+      tensors: lora.unpack(await lora.flat.read()),
+    };
     const files = writeAdapter(adapter);
     const m = await trainable.m.read();
     const v = await trainable.v.read();
@@ -188,7 +245,8 @@ export class Engine {
   /** Makes a stored adapter usable by name. Throws if the bytes are not what the hash says, or do not fit the model. */
   async load(snapshot: Snapshot): Promise<void> {
     const actual = snapshotHash(snapshot.adapter);
-    if (actual !== snapshot.hash) throw new Error(`adapter ${snapshot.hash.slice(0, 12)} is damaged: its bytes hash to ${actual.slice(0, 12)}`);
+    if (actual !== snapshot.hash)
+      throw new Error(`adapter ${snapshot.hash.slice(0, 12)} is damaged: its bytes hash to ${actual.slice(0, 12)}`);
     parseAdapter(snapshot.config, snapshot.adapter, this.config, snapshot.hash.slice(0, 12));
     this.snapshots.set(snapshot.hash, snapshot);
   }
@@ -253,7 +311,13 @@ export class Engine {
 }
 
 /** PEFT's initial adapter: A uniform in ±1/√in (Kaiming with a = √5), B zero; seeded per projection. */
-export function freshAdapter(config: ModelConfig, seed: number, r: number, alpha: number, targets: readonly Projection[] = PROJECTIONS): LoraAdapter {
+export function freshAdapter(
+  config: ModelConfig,
+  seed: number,
+  r: number,
+  alpha: number,
+  targets: readonly Projection[] = PROJECTIONS,
+): LoraAdapter {
   const tensors = new Map<string, LoraPair>();
   for (let layer = 0; layer < config.num_hidden_layers; layer++)
     for (const name of targets) {
@@ -274,7 +338,11 @@ function groupsOf({ pairs, replay }: Batch, { sftWeight, replayA, method }: Cont
   const groups: Group[] = [];
   if (pairs.length > 0 && method === "dpo")
     groups.push({
-      rows: pairs.map(({ task, chosen, rejected }) => ({ picture: task.picture, prompt: task.prompt, answers: [chosen.tokens, rejected.tokens] })),
+      rows: pairs.map(({ task, chosen, rejected }) => ({
+        picture: task.picture,
+        prompt: task.prompt,
+        answers: [chosen.tokens, rejected.tokens],
+      })),
       pairs: pairs.length,
       reference: pairs.flatMap(({ reference }) => [reference.chosen, reference.rejected]),
       sft: pairs.flatMap(({ chosen }) => [sftWeight / (pairs.length * chosen.tokens.length), 0]),
@@ -289,10 +357,16 @@ function groupsOf({ pairs, replay }: Batch, { sftWeight, replayA, method }: Cont
   return groups;
 }
 
-const mean = (values: readonly number[]): number => (values.length === 0 ? 0 : values.reduce((a, b) => a + b, 0) / values.length);
+const mean = (values: readonly number[]): number =>
+  values.length === 0 ? 0 : values.reduce((a, b) => a + b, 0) / values.length;
 
 /** TRL's names for what a step gave; the first `pairs` rows of the first group are the pairs. */
-export function metricsOf(step: number, learningRate: number, result: Awaited<ReturnType<Trainer["step"]>>, pairs: number): StepMetrics {
+export function metricsOf(
+  step: number,
+  learningRate: number,
+  result: Awaited<ReturnType<Trainer["step"]>>,
+  pairs: number,
+): StepMetrics {
   const chosen = mean(result.pairs.map((pair) => pair.chosen));
   const rejected = mean(result.pairs.map((pair) => pair.rejected));
   const sums = pairs > 0 ? (result.sums[0] ?? []) : [];
@@ -316,7 +390,8 @@ function readOptimizer(bytes: Uint8Array, size: number): { m: Float32Array; v: F
     const view = file.tensors.get(name);
     if (!view) throw new Error(`optimizer.safetensors has no tensor ${name}`);
     const data = toFloat32(view);
-    if (data.length !== size) throw new Error(`optimizer.safetensors: ${name} has ${data.length} elements, the adapter needs ${size}`);
+    if (data.length !== size)
+      throw new Error(`optimizer.safetensors: ${name} has ${data.length} elements, the adapter needs ${size}`);
     return data;
   };
   const step = Number(file.metadata.get("step"));

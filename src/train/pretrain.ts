@@ -43,7 +43,12 @@ export function initialWeights(config: ModelConfig, seed: number): Map<string, T
 }
 
 /** Trains and returns the weights. Throws at the first step whose loss or gradient is not finite. */
-export async function pretrain(runtime: Runtime, config: ModelConfig, options: PretrainOptions, pace?: Pace): Promise<Map<string, Tensor>> {
+export async function pretrain(
+  runtime: Runtime,
+  config: ModelConfig,
+  options: PretrainOptions,
+  pace?: Pace,
+): Promise<Map<string, Tensor>> {
   const weights = new ModelWeights(runtime, config, initialWeights(config, options.seed));
   const shapes = tensorShapes(config);
   const flat = (label: string) => new FlatTensors(runtime.device, label, shapes);
@@ -55,9 +60,18 @@ export async function pretrain(runtime: Runtime, config: ModelConfig, options: P
       return { rows, pairs: 0, reference: [], sft: rows.map(() => 1 / tokens) };
     });
     const progress = (step - options.warmup) / Math.max(1, options.steps - options.warmup);
-    const learningRate = options.learningRate * (step < options.warmup ? step / options.warmup : 0.1 + 0.9 * 0.5 * (1 + Math.cos(Math.PI * progress)));
-    const result = await trainer.step(groups, { type: "sigmoid", beta: 0, labelSmoothing: 0 }, { learningRate, beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: options.weightDecay, maxGradNorm: 1, step });
-    if (!result.finite) throw new Error(`pre-training diverged at step ${step}: the loss or its gradient is not finite. Lower the learning rate.`);
+    const learningRate =
+      options.learningRate *
+      (step < options.warmup ? step / options.warmup : 0.1 + 0.9 * 0.5 * (1 + Math.cos(Math.PI * progress)));
+    const result = await trainer.step(
+      groups,
+      { type: "sigmoid", beta: 0, labelSmoothing: 0 },
+      { learningRate, beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: options.weightDecay, maxGradNorm: 1, step },
+    );
+    if (!result.finite)
+      throw new Error(
+        `pre-training diverged at step ${step}: the loss or its gradient is not finite. Lower the learning rate.`,
+      );
     options.onStep?.({ step, loss: result.loss / groups.length, gradNorm: result.gradNorm });
   }
   await options.onEnd?.();

@@ -78,7 +78,10 @@ const PLANS_KEPT = 24;
 
 /** Keeps one plan per combination of shapes; the least recently used goes when there are too many. */
 export class Trainer {
-  private readonly plans = new Map<string, Promise<{ plan: Plan; groups: GroupPlan[]; hyper: Tensor; square: Tensor }>>();
+  private readonly plans = new Map<
+    string,
+    Promise<{ plan: Plan; groups: GroupPlan[]; hyper: Tensor; square: Tensor }>
+  >();
   private readonly runtime: Runtime;
   private readonly weights: ModelWeights;
   private readonly trainable: Trainable;
@@ -116,7 +119,14 @@ export class Trainer {
       return { inputs, preference, pairs, sums, pair };
     });
     const hyper = g.input("hyper", [ADAMW_HYPER]);
-    const square = adamw(ctx, trainable.values.bindAll(g, "values"), trainable.grads.bindAll(g, "grads"), trainable.m.bindAll(g, "m"), trainable.v.bindAll(g, "v"), hyper);
+    const square = adamw(
+      ctx,
+      trainable.values.bindAll(g, "values"),
+      trainable.grads.bindAll(g, "grads"),
+      trainable.m.bindAll(g, "m"),
+      trainable.v.bindAll(g, "v"),
+      hyper,
+    );
     return compile("train step", g, runtime.device, runtime.pipelines).then((plan) => {
       plan.write(table, rope);
       return { plan, groups, hyper, square };
@@ -124,7 +134,12 @@ export class Trainer {
   }
 
   /** Runs one step. A result that is not finite has changed nothing: neither weights nor moments. */
-  async step(groups: readonly Group[], settings: LossSettings, hyper: Hyper, minimum: { B?: number } = {}): Promise<StepResult> {
+  async step(
+    groups: readonly Group[],
+    settings: LossSettings,
+    hyper: Hyper,
+    minimum: { B?: number } = {},
+  ): Promise<StepResult> {
     const { config } = this.weights;
     const shapes = groups.map((group) => ({ shape: shapeFor(config, group.rows, minimum), pairs: group.pairs }));
     const key = JSON.stringify(shapes);
@@ -146,7 +161,10 @@ export class Trainer {
       plan.write(part.preference.reference, padded(group.reference, shape.S));
       plan.write(part.preference.weight, padded(Array(group.pairs).fill(pairWeight(group)), Math.max(1, group.pairs)));
       plan.write(part.preference.sft, padded(group.sft, shape.S));
-      plan.write(part.preference.hyper, new Float32Array([settings.beta, settings.labelSmoothing, LOSS_TYPES.indexOf(settings.type), 0]));
+      plan.write(
+        part.preference.hyper,
+        new Float32Array([settings.beta, settings.labelSmoothing, LOSS_TYPES.indexOf(settings.type), 0]),
+      );
     }
     plan.write(hyperTensor, hyperWords(hyper));
     this.clearGradients();
@@ -182,7 +200,14 @@ function summarize(groups: readonly Group[], read: readonly Float32Array[]): Ste
       loss += own * pairWeight(group);
     }
     for (const [s, weight] of group.sft.entries()) loss -= weight * (sum[s] as number);
-    sums.push(Array.from(sum.subarray(0, group.rows.reduce((n, row) => n + row.answers.length, 0))));
+    sums.push(
+      Array.from(
+        sum.subarray(
+          0,
+          group.rows.reduce((n, row) => n + row.answers.length, 0),
+        ),
+      ),
+    );
   }
   return { loss, gradNorm: Math.sqrt(square), pairs, sums, finite: Number.isFinite(loss) && Number.isFinite(square) };
 }
@@ -191,7 +216,18 @@ function summarize(groups: readonly Group[], read: readonly Float32Array[]): Ste
 const UNCLIPPED = 1e30;
 
 export function hyperWords({ learningRate, beta1, beta2, eps, weightDecay, maxGradNorm, step }: Hyper): Float32Array {
-  return new Float32Array([learningRate, beta1, beta2, eps, weightDecay, 1 - beta1 ** step, 1 - beta2 ** step, maxGradNorm > 0 ? maxGradNorm : UNCLIPPED, 1 - beta1, 1 - beta2]);
+  return new Float32Array([
+    learningRate,
+    beta1,
+    beta2,
+    eps,
+    weightDecay,
+    1 - beta1 ** step,
+    1 - beta2 ** step,
+    maxGradNorm > 0 ? maxGradNorm : UNCLIPPED,
+    1 - beta1,
+    1 - beta2,
+  ]);
 }
 
 function padded(values: readonly number[], size: number): Float32Array {
@@ -208,7 +244,12 @@ export class Scorer {
   private readonly options: { readonly merged?: FlatTensors; readonly lora?: LoraWeights };
   private readonly pace: Pace | undefined;
 
-  constructor(runtime: Runtime, weights: ModelWeights, options: { merged?: FlatTensors; lora?: LoraWeights }, pace?: Pace) {
+  constructor(
+    runtime: Runtime,
+    weights: ModelWeights,
+    options: { merged?: FlatTensors; lora?: LoraWeights },
+    pace?: Pace,
+  ) {
     this.runtime = runtime;
     this.weights = weights;
     this.options = options;

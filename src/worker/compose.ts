@@ -25,7 +25,16 @@ export interface Parts {
 /** A loop over these parts. `contour` and `seed` are needed beforehand by the gold control alone. */
 export function composeLoop(parts: Parts, { contour, seed }: { contour: Contour; seed: number }): Loop {
   const { engine, onnx } = parts;
-  const gold = contour.judge.rule === "gold" ? { gold: createGold({ world: contour.world, count: contour.propose.tasks, seedOf: (round) => seedFor(seed, "propose", round) }) } : {};
+  const gold =
+    contour.judge.rule === "gold"
+      ? {
+          gold: createGold({
+            world: contour.world,
+            count: contour.propose.tasks,
+            seedOf: (round) => seedFor(seed, "propose", round),
+          }),
+        }
+      : {};
   return createLoop({
     engine,
     source: createCamera(),

@@ -7,7 +7,7 @@ import type { Loop } from "../loop/cycle.ts";
 import type { EnginePort, LoopState, StorePort } from "../loop/ports.ts";
 import { parseAnswer, parsePrompt } from "../world/questions.ts";
 import { taskId } from "../world/task.ts";
-import { decode, encode, EOS } from "../world/vocabulary.ts";
+import { decode, EOS, encode } from "../world/vocabulary.ts";
 import type { Answer, AskOptions, CorrectOptions, Failure, RunState, RunStatus, StartOptions } from "./api.ts";
 import { composeLoop } from "./compose.ts";
 import { ControlledEngine, Interrupted } from "./controlled-engine.ts";
@@ -68,11 +68,17 @@ export class Driver {
     const run = `${options.contour.name}-${options.seed}-${Math.round(this.parts.now()).toString(36)}`;
     const contour = { ...options.contour, rounds: options.rounds };
     const active = await this.open(run, options, contour, options.seed);
-    const state = await this.guarded(() => active.loop.start({ run, contour, seed: options.seed, versions: { autodidact: __VERSION__ } }));
+    const state = await this.guarded(() =>
+      active.loop.start({ run, contour, seed: options.seed, versions: { autodidact: __VERSION__ } }),
+    );
     return this.go(active, state);
   }
 
-  async resume(options: { run: string; powerPreference: StartOptions["powerPreference"]; gentle: boolean }): Promise<RunState> {
+  async resume(options: {
+    run: string;
+    powerPreference: StartOptions["powerPreference"];
+    gentle: boolean;
+  }): Promise<RunState> {
     const { active } = this;
     if (active?.run === options.run && active.status === "paused") {
       active.engine.release();
@@ -151,12 +157,29 @@ export class Driver {
     const task = visitorTask(picture, question, this.loopState(active).round);
     const candidate = (text: string, score: number): JudgedCandidate => {
       const tokens = [...encode(text), EOS];
-      return { tokens, text, logprob: 0, finished: true, scores: { visitor: score }, redrawn: task.kind === "describe" ? redraw(tokens) : null };
+      return {
+        tokens,
+        text,
+        logprob: 0,
+        finished: true,
+        scores: { visitor: score },
+        redrawn: task.kind === "describe" ? redraw(tokens) : null,
+      };
     };
     const right = candidate(chosen, 1);
-    if (parseAnswer(task.kind, right.tokens) === null) throw new WorkerError("bad-input", `"${chosen}" is not an answer to this question. Say it in the words of the world, for example "red circle b 3".`);
-    if (chosen.trim() === rejected.trim()) throw new WorkerError("bad-input", "The correction says what the model said already.");
-    const state = await active.loop.correct({ task, chosen: right, rejected: candidate(rejected, -1), detail: `${decode(task.prompt)}: "${chosen}" instead of "${rejected}"` });
+    if (parseAnswer(task.kind, right.tokens) === null)
+      throw new WorkerError(
+        "bad-input",
+        `"${chosen}" is not an answer to this question. Say it in the words of the world, for example "red circle b 3".`,
+      );
+    if (chosen.trim() === rejected.trim())
+      throw new WorkerError("bad-input", "The correction says what the model said already.");
+    const state = await active.loop.correct({
+      task,
+      chosen: right,
+      rejected: candidate(rejected, -1),
+      detail: `${decode(task.prompt)}: "${chosen}" instead of "${rejected}"`,
+    });
     const events = await this.parts.store(active.run).events({ since: state.seq - 1 });
     const event = events.findLast((one) => one.type === "corrected");
     if (event?.type !== "corrected") throw new WorkerError("internal", "The correction was stored without an event.");
@@ -181,16 +204,39 @@ export class Driver {
   }
 
   /** Lock, device, model, judge and loop of a run; an open run of this tab is closed first, it stays stored. */
-  private async open(run: string, options: Pick<StartOptions, "powerPreference" | "gentle">, contour: LoopState["contour"], seed: number): Promise<Active> {
-    if (this.active?.status === "running" || this.active?.status === "loading") throw new WorkerError("busy", "A run is in progress. Pause or stop it first.");
+  private async open(
+    run: string,
+    options: Pick<StartOptions, "powerPreference" | "gentle">,
+    contour: LoopState["contour"],
+    seed: number,
+  ): Promise<Active> {
+    if (this.active?.status === "running" || this.active?.status === "loading")
+      throw new WorkerError("busy", "A run is in progress. Pause or stop it first.");
     await this.close();
     const unlock = await this.parts.lock();
-    if (!unlock) throw new WorkerError("locked", "Another tab is training. This one can look on; close the other tab to train here.");
+    if (!unlock)
+      throw new WorkerError(
+        "locked",
+        "Another tab is training. This one can look on; close the other tab to train here.",
+      );
     try {
       const opened = this.idle ?? (await this.parts.open(options));
       this.idle = null;
       opened.setGentle(options.gentle);
-      const active: Active = { run, options, opened, engine: new ControlledEngine(opened.engine), loop: null as unknown as Loop, unlock, status: "loading", stepping: false, recoveries: 0, lostMessage: null, driving: null, times: { began: 0, rounds: 0 } };
+      const active: Active = {
+        run,
+        options,
+        opened,
+        engine: new ControlledEngine(opened.engine),
+        loop: null as unknown as Loop,
+        unlock,
+        status: "loading",
+        stepping: false,
+        recoveries: 0,
+        lostMessage: null,
+        driving: null,
+        times: { began: 0, rounds: 0 },
+      };
       active.loop = await this.compose(active, contour, seed);
       this.active = active;
       this.watch(active);
@@ -294,7 +340,11 @@ export class Driver {
   /** Everything anew from the last committed state. */
   private async recover(active: Active): Promise<boolean> {
     active.recoveries++;
-    this.parts.failure({ ok: false, code: "device-lost", message: `The GPU was lost (${active.lostMessage}). Going on from the last saved step.` });
+    this.parts.failure({
+      ok: false,
+      code: "device-lost",
+      message: `The GPU was lost (${active.lostMessage}). Going on from the last saved step.`,
+    });
     try {
       await active.opened.close().catch(() => undefined);
       active.opened = await this.parts.open(active.options);
@@ -345,6 +395,10 @@ export class Driver {
 function visitorTask(picture: Picture, question: string, round: number): Task {
   const prompt = encode(question);
   const parsed = parsePrompt(prompt);
-  if (!parsed) throw new WorkerError("bad-input", `"${question}" is not a question this model knows. Ask "describe", for example.`);
+  if (!parsed)
+    throw new WorkerError(
+      "bad-input",
+      `"${question}" is not a question this model knows. Ask "describe", for example.`,
+    );
   return { id: taskId(picture, prompt), kind: parsed.kind, prompt, picture, source: "visitor", round };
 }

@@ -8,7 +8,14 @@ import { loadModel } from "../model/hf.ts";
 import { runtimeOn } from "../model/runtime.ts";
 import { Engine } from "../train/engine.ts";
 import { decode } from "../world/vocabulary.ts";
-import { type AskOptions, type CorrectOptions, type Failure, type RunState, runLock, type StartOptions } from "./api.ts";
+import {
+  type AskOptions,
+  type CorrectOptions,
+  type Failure,
+  type RunState,
+  runLock,
+  type StartOptions,
+} from "./api.ts";
 import { Driver, type OpenEngine } from "./driver.ts";
 import { urlFiles } from "./files.ts";
 import type { JudgeApi } from "./judge.worker.ts";
@@ -36,10 +43,16 @@ let listeners: Remote<Listeners> | null = null;
 let modelUrl = "";
 let lastProgress = 0;
 
-async function open({ powerPreference, gentle }: Pick<StartOptions, "powerPreference" | "gentle">): Promise<OpenEngine> {
+async function open({
+  powerPreference,
+  gentle,
+}: Pick<StartOptions, "powerPreference" | "gentle">): Promise<OpenEngine> {
   const model = await loadModel(urlFiles(modelUrl)).catch((error: unknown) => {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new WorkerError("network", `The model could not be loaded (${reason}). Check the connection, reload the page and try again.`);
+    throw new WorkerError(
+      "network",
+      `The model could not be loaded (${reason}). Check the connection, reload the page and try again.`,
+    );
   });
   const gpu = await openGpu(navigator.gpu, { powerPreference }).catch((error: unknown) => {
     throw new WorkerError("no-webgpu", error instanceof Error ? error.message : String(error));
@@ -47,7 +60,13 @@ async function open({ powerPreference, gentle }: Pick<StartOptions, "powerPrefer
   const pace = new Pace();
   const setGentle = (on: boolean) => Object.assign(pace, on ? GENTLE : PACE);
   setGentle(gentle);
-  const engine = await Engine.create({ runtime: runtimeOn(gpu), device: gpu.summary, model, decode: (tokens) => decode(tokens), pace });
+  const engine = await Engine.create({
+    runtime: runtimeOn(gpu),
+    device: gpu.summary,
+    model,
+    decode: (tokens) => decode(tokens),
+    pace,
+  });
   return {
     engine,
     lost: gpu.lost.then(({ expected, message }) => (expected ? new Promise<string>(() => {}) : message)),
@@ -91,7 +110,8 @@ const driver = new Driver({
     return remoteJudge();
   },
   lock,
-  newKey: () => Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) => byte.toString(16).padStart(2, "0")).join(""),
+  newKey: () =>
+    Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) => byte.toString(16).padStart(2, "0")).join(""),
   now: () => performance.timeOrigin + performance.now(),
   emit: (event) => void listeners?.event(event),
   progress: (progress) => {
@@ -114,7 +134,8 @@ const api = {
     judge = wrap<JudgeApi>(options.judge);
   },
   start: (options: StartOptions) => attempt(() => driver.start(options)),
-  resume: (options: { run: string; powerPreference: StartOptions["powerPreference"]; gentle: boolean }) => attempt(() => driver.resume(options)),
+  resume: (options: { run: string; powerPreference: StartOptions["powerPreference"]; gentle: boolean }) =>
+    attempt(() => driver.resume(options)),
   pause: () => attempt(() => driver.pause()),
   step: () => attempt(() => driver.step()),
   stop: () => attempt(() => driver.stop()),

@@ -2,7 +2,16 @@ import type { Files } from "../model/hf.ts";
 
 /** A model folder behind a URL. A file that the server does not have reads as null; any other failure throws. */
 export function urlFiles(base: string): Files {
-  const known = ["README.md", "config.json", "generation_config.json", "image_encoder.onnx", "text_encoder.onnx", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+  const known = [
+    "README.md",
+    "config.json",
+    "generation_config.json",
+    "image_encoder.onnx",
+    "text_encoder.onnx",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+  ];
   return {
     name: base,
     read: async (name) => {

@@ -17,7 +17,12 @@ export function toFailure(error: unknown): Failure {
   if (error instanceof WorkerError) return { ok: false, code: error.code, message: error.message };
   if (error instanceof StoreError) return { ok: false, code: storeCodes[error.code], message: error.message };
   const message = error instanceof Error ? error.message : String(error);
-  return { ok: false, code: "internal", message, ...(error instanceof Error && error.stack ? { detail: error.stack } : {}) };
+  return {
+    ok: false,
+    code: "internal",
+    message,
+    ...(error instanceof Error && error.stack ? { detail: error.stack } : {}),
+  };
 }
 
 const storeCodes: Readonly<Record<StoreError["code"], FailureCode>> = {

@@ -1,9 +1,9 @@
 /** The store's worker: IndexedDB of all runs, archives. It outlives the engine's worker and its GPU. */
 import { expose, transfer } from "comlink";
 import { zipSync } from "fflate";
-import type { AdapterSnapshot, Commit, LoopState } from "../loop/ports.ts";
 import type { LoopEvent } from "../base/events.ts";
 import type { Pair, PairStatus } from "../base/records.ts";
+import type { AdapterSnapshot, Commit, LoopState } from "../loop/ports.ts";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "../model/peft.ts";
 import { collect, exportRun } from "../store/archive.ts";
 import { openLibrary, type RunLibrary } from "../store/idb.ts";
@@ -54,7 +54,13 @@ const summaryOf = (record: RunRecord): RunSummary => ({
 
 async function adapterOf(run: string, hash: string): Promise<AdapterSnapshot> {
   const snapshot = await (await open(run)).adapter(hash);
-  if (!snapshot) throw new WorkerError("bad-input", hash === "base" ? "The model is still the base: no update has been accepted yet, so there is no adapter to export." : `The run has no adapter ${hash.slice(0, 12)}.`);
+  if (!snapshot)
+    throw new WorkerError(
+      "bad-input",
+      hash === "base"
+        ? "The model is still the base: no update has been accepted yet, so there is no adapter to export."
+        : `The run has no adapter ${hash.slice(0, 12)}.`,
+    );
   return snapshot;
 }
 
@@ -62,11 +68,17 @@ async function adapterOf(run: string, hash: string): Promise<AdapterSnapshot> {
 const api = {
   state: (run: string): Promise<Result<LoopState | null>> => attempt(async () => (await open(run)).state()),
   commit: (run: string, change: Commit): Promise<Result<void>> => attempt(async () => (await open(run)).commit(change)),
-  pairs: (run: string, query: { status?: PairStatus; round?: number; limit?: number }): Promise<Result<readonly Pair[]>> => attempt(async () => (await open(run)).pairs(query)),
+  pairs: (
+    run: string,
+    query: { status?: PairStatus; round?: number; limit?: number },
+  ): Promise<Result<readonly Pair[]>> => attempt(async () => (await open(run)).pairs(query)),
   hasPair: (run: string, id: string): Promise<Result<boolean>> => attempt(async () => (await open(run)).hasPair(id)),
-  adapter: (run: string, hash: string): Promise<Result<AdapterSnapshot | null>> => attempt(async () => (await open(run)).adapter(hash)),
-  events: (run: string, query: { since: number }): Promise<Result<readonly LoopEvent[]>> => attempt(async () => (await open(run)).events(query)),
-  pairsById: (run: string, ids: readonly string[]): Promise<Result<readonly Pair[]>> => attempt(async () => (await open(run)).pairsById(ids)),
+  adapter: (run: string, hash: string): Promise<Result<AdapterSnapshot | null>> =>
+    attempt(async () => (await open(run)).adapter(hash)),
+  events: (run: string, query: { since: number }): Promise<Result<readonly LoopEvent[]>> =>
+    attempt(async () => (await open(run)).events(query)),
+  pairsById: (run: string, ids: readonly string[]): Promise<Result<readonly Pair[]>> =>
+    attempt(async () => (await open(run)).pairsById(ids)),
 
   runs: (): Promise<Result<readonly RunSummary[]>> => attempt(async () => (await (await all()).list()).map(summaryOf)),
   deleteRun: (run: string): Promise<Result<null>> =>

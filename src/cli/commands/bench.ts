@@ -2,8 +2,8 @@ import { defaultContour } from "../../base/contour.ts";
 import { rngFor } from "../../base/rng.ts";
 import type { Plan } from "../../gpu/plan.ts";
 import { loadModel } from "../../model/hf.ts";
-import { initialWeights, pretrain } from "../../train/pretrain.ts";
 import { BASE, Engine } from "../../train/engine.ts";
+import { initialWeights, pretrain } from "../../train/pretrain.ts";
 import { createCamera } from "../../world/camera.ts";
 import { decode } from "../../world/vocabulary.ts";
 import { columns, defineCommand, UsageError } from "../args.ts";
@@ -18,7 +18,8 @@ interface Measured {
   readonly plans: readonly { label: string; dispatches: number; profile: Awaited<ReturnType<Plan["profile"]>> }[];
 }
 
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
+const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 
 /** Milliseconds of `work`, the median of `times` runs after one that is not counted. */
 async function timed(times: number, work: () => Promise<unknown>): Promise<number> {
@@ -34,12 +35,17 @@ async function timed(times: number, work: () => Promise<unknown>): Promise<numbe
 
 async function profiles({ runtime }: NodeRuntime): Promise<Measured["plans"]> {
   const rows = [];
-  for (const plan of runtime.pipelines.plans) rows.push({ label: plan.label, dispatches: plan.dispatches, profile: await plan.profile(3) });
+  for (const plan of runtime.pipelines.plans)
+    rows.push({ label: plan.label, dispatches: plan.dispatches, profile: await plan.profile(3) });
   return rows;
 }
 
 async function policyEngine(node: NodeRuntime, model: string): Promise<Engine> {
-  const loaded = await loadModel(folder(model)).catch(() => ({ config: POLICY, tensors: initialWeights(POLICY, 0), hash: "untrained" }));
+  const loaded = await loadModel(folder(model)).catch(() => ({
+    config: POLICY,
+    tensors: initialWeights(POLICY, 0),
+    hash: "untrained",
+  }));
   return Engine.create({ runtime: node.runtime, device: node.gpu.summary, model: loaded, decode });
 }
 
@@ -65,7 +71,12 @@ const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, model: string) => P
         plans = await profiles(node);
       },
     });
-    return { name: "pretrain", milliseconds: median(times.slice(1)), detail: "one step of pre-training, all weights", plans };
+    return {
+      name: "pretrain",
+      milliseconds: median(times.slice(1)),
+      detail: "one step of pre-training, all weights",
+      plans,
+    };
   },
   async sample(node, model) {
     const engine = await policyEngine(node, model);
@@ -74,7 +85,12 @@ const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, model: string) => P
     const milliseconds = await timed(2, () => engine.sample(tasks, { ...sample, adapter: BASE, seed: 1 }));
     const plans = await profiles(node);
     await engine.destroy();
-    return { name: "sample", milliseconds, detail: `64 pictures, ${sample.k} answers each, at most ${sample.maxNewTokens} tokens`, plans };
+    return {
+      name: "sample",
+      milliseconds,
+      detail: `64 pictures, ${sample.k} answers each, at most ${sample.maxNewTokens} tokens`,
+      plans,
+    };
   },
   async dpo(node, model) {
     const engine = await policyEngine(node, model);
@@ -82,10 +98,29 @@ const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, model: string) => P
     const tasks = await camera.propose({ world: "B", round: 1, count: 16, seed: 1 });
     const replay = await camera.replayA({ count: 16, seed: 1, round: 1 });
     const rng = rngFor(1, "bench");
-    const answer = (objects: number) => ({ tokens: Array.from({ length: 4 * objects + 1 }, () => 4 + rng.int(20)), text: "", logprob: -5, finished: true, scores: {}, redrawn: null });
-    const pairs = tasks.map((task, i) => ({ id: task.id, task, chosen: answer(1 + (i % 6)), rejected: answer(1 + ((i + 2) % 6)), margin: 0.1, reference: { adapter: BASE, chosen: -5, rejected: -6 }, status: "fresh" as const, round: 1, seed: 1 }));
+    const answer = (objects: number) => ({
+      tokens: Array.from({ length: 4 * objects + 1 }, () => 4 + rng.int(20)),
+      text: "",
+      logprob: -5,
+      finished: true,
+      scores: {},
+      redrawn: null,
+    });
+    const pairs = tasks.map((task, i) => ({
+      id: task.id,
+      task,
+      chosen: answer(1 + (i % 6)),
+      rejected: answer(1 + ((i + 2) % 6)),
+      margin: 0.1,
+      reference: { adapter: BASE, chosen: -5, rejected: -6 },
+      status: "fresh" as const,
+      round: 1,
+      seed: 1,
+    }));
     await engine.begin({ adapter: BASE, seed: 1, loraR: 8, loraAlpha: 16 });
-    const milliseconds = await timed(3, () => engine.train({ batches: [{ pairs, replay }], contour: defaultContour.train, learningRate: 1e-4 }));
+    const milliseconds = await timed(3, () =>
+      engine.train({ batches: [{ pairs, replay }], contour: defaultContour.train, learningRate: 1e-4 }),
+    );
     const plans = await profiles(node);
     await engine.destroy();
     return { name: "dpo", milliseconds, detail: "one LoRA + DPO step, 16 pairs and 16 replayed examples", plans };
@@ -108,15 +143,22 @@ export const bench = defineCommand({
     const node = await openNodeRuntime();
     for (const name of names) {
       const workload = WORKLOADS[name];
-      if (!workload) throw new UsageError(`--only: there is no workload ${name}; there are ${Object.keys(WORKLOADS).join(", ")}`);
+      if (!workload)
+        throw new UsageError(`--only: there is no workload ${name}; there are ${Object.keys(WORKLOADS).join(", ")}`);
       results.push(await workload(node, values.model));
     }
-    const rows = results.map(({ name, milliseconds, detail }): [string, string] => [name, `${milliseconds.toFixed(0)} ms  ${detail}`]);
+    const rows = results.map(({ name, milliseconds, detail }): [string, string] => [
+      name,
+      `${milliseconds.toFixed(0)} ms  ${detail}`,
+    ]);
     const table = (values.profile ? results.flatMap(({ plans }) => plans) : []).map(
       ({ label, dispatches, profile }) =>
         `\n${label}: ${dispatches} dispatches\n${columns(profile.slice(0, 14).map(({ shader, count, ms, flops }) => [shader, `${count} ×  ${ms.toFixed(2)} ms  ${(flops / ms / 1e6).toFixed(1)} GFLOP/s`]))}`,
     );
-    out.result({ adapter: node.gpu.summary, results }, `${node.gpu.summary.description}\n${columns(rows)}\n${table.join("\n")}`);
+    out.result(
+      { adapter: node.gpu.summary, results },
+      `${node.gpu.summary.description}\n${columns(rows)}\n${table.join("\n")}`,
+    );
     node.gpu.destroy();
   },
 });

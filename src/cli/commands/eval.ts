@@ -17,7 +17,12 @@ export const evaluate = defineCommand({
     adapter: modelOptions.adapter,
     world: { type: "text", value: "A|B", help: "world of the held-out items", default: "B" },
     n: { type: "whole", help: "items a kind", default: 500, min: 1 },
-    kinds: { type: "text", value: "NAMES", help: "kinds of questions, separated by commas, or all", default: "describe" },
+    kinds: {
+      type: "text",
+      value: "NAMES",
+      help: "kinds of questions, separated by commas, or all",
+      default: "describe",
+    },
     ...seedOption,
   },
   example: "autodidact eval --world B --n 500 --seed 0",
@@ -25,10 +30,22 @@ export const evaluate = defineCommand({
     const { world } = values;
     if (world !== "A" && world !== "B") throw new UsageError(`--world is A or B, not ${world}`);
     const kinds = values.kinds === "all" ? KINDS : (values.kinds.split(",") as TaskKind[]);
-    for (const kind of kinds) if (!KINDS.includes(kind)) throw new UsageError(`--kinds: there is no kind ${kind}; there are ${KINDS.join(", ")}`);
+    for (const kind of kinds)
+      if (!KINDS.includes(kind))
+        throw new UsageError(`--kinds: there is no kind ${kind}; there are ${KINDS.join(", ")}`);
     const policy = await openPolicy(values.model, values.adapter);
-    const results = await evaluateKinds({ engine: policy.engine, adapter: policy.adapter, world, items: values.n, seed: values.seed, kinds });
+    const results = await evaluateKinds({
+      engine: policy.engine,
+      adapter: policy.adapter,
+      world,
+      items: values.n,
+      seed: values.seed,
+      kinds,
+    });
     await policy.close();
-    out.result({ world, seed: values.seed, adapter: policy.adapter, kinds: Object.fromEntries(results) }, columns([...results].map(([kind, heldOut]) => [kind, score(heldOut)])));
+    out.result(
+      { world, seed: values.seed, adapter: policy.adapter, kinds: Object.fromEntries(results) },
+      columns([...results].map(([kind, heldOut]) => [kind, score(heldOut)])),
+    );
   },
 });

@@ -9,11 +9,16 @@ import { runGate, sealKey } from "../../loop/gate.ts";
 import { createSealed } from "../../world/sealed.ts";
 import { columns, defineCommand } from "../args.ts";
 import { openJudge } from "../judge.ts";
-import { openPolicy, type OpenPolicy } from "../policy.ts";
+import { type OpenPolicy, openPolicy } from "../policy.ts";
 import { controlled, runLoop } from "../run-loop.ts";
 
 /** Where candidates come from. Every round of an ungated run is a candidate against the base. */
-const SOURCES: Readonly<Record<"harm" | "gain", readonly { readonly name: string; readonly contour: Contour; readonly rounds: number; readonly from: number }[]>> = (() => {
+const SOURCES: Readonly<
+  Record<
+    "harm" | "gain",
+    readonly { readonly name: string; readonly contour: Contour; readonly rounds: number; readonly from: number }[]
+  >
+> = (() => {
   const every = (contour: Contour, learningRate: number, replay: number): Contour => ({
     ...contour,
     gate: { ...contour.gate, on: false, period: 1 },
@@ -23,9 +28,21 @@ const SOURCES: Readonly<Record<"harm" | "gain", readonly { readonly name: string
   return {
     harm: [
       { name: "random judge", contour: every(controlled(defaultContour, "random"), 1e-3, 0), rounds: 12, from: 2 },
-      { name: "majority vote, learning rate tripled", contour: every(controlled(defaultContour, "majority"), 3e-3, 0), rounds: 8, from: 2 },
+      {
+        name: "majority vote, learning rate tripled",
+        contour: every(controlled(defaultContour, "majority"), 3e-3, 0),
+        rounds: 8,
+        from: 2,
+      },
     ],
-    gain: [{ name: "default judges", contour: every(defaultContour, 1e-3, defaultContour.train.replayA.perStep), rounds: 14, from: 5 }],
+    gain: [
+      {
+        name: "default judges",
+        contour: every(defaultContour, 1e-3, defaultContour.train.replayA.perStep),
+        rounds: 14,
+        from: 5,
+      },
+    ],
   };
 })();
 
@@ -55,17 +72,30 @@ export const gateStudy = defineCommand({
     harmful: { type: "whole", help: "candidates with a true change of −4 points or worse", default: 200, min: 0 },
     gains: { type: "whole", help: "candidates with a true gain of 8 points or more", default: 50, min: 0 },
     items: { type: "whole", help: "independent items that tell the true change", default: 5000, min: 100 },
-    out: { type: "text", value: "FILE.jsonl", help: "one line a candidate; the study goes on from it", default: "results/gate-study.jsonl" },
+    out: {
+      type: "text",
+      value: "FILE.jsonl",
+      help: "one line a candidate; the study goes on from it",
+      default: "results/gate-study.jsonl",
+    },
     table: { type: "flag", help: "print the table and run nothing" },
   },
   example: "autodidact gate-study --harmful 20 --gains 5",
   async run({ values, out }) {
     await mkdir(dirname(values.out), { recursive: true });
-    const rows: Row[] = existsSync(values.out) ? (await readFile(values.out, "utf8")).split("\n").filter(Boolean).map((line) => JSON.parse(line)) : [];
+    const rows: Row[] = existsSync(values.out)
+      ? (await readFile(values.out, "utf8"))
+          .split("\n")
+          .filter(Boolean)
+          .map((line) => JSON.parse(line))
+      : [];
     if (!values.table) {
       const policy = await openPolicy(values.model, null);
       const truth = await trueScores(policy, "base", values.items);
-      for (const [kind, wanted] of [["gain", values.gains], ["harm", values.harmful]] as const) {
+      for (const [kind, wanted] of [
+        ["gain", values.gains],
+        ["harm", values.harmful],
+      ] as const) {
         const enough = () => rows.filter((row) => row.kind === kind).length >= wanted;
         for (let seed = 1; !enough(); seed++)
           for (const source of SOURCES[kind]) {
@@ -75,11 +105,35 @@ export const gateStudy = defineCommand({
               const change = await trueChange(policy, adapter, kind, truth, values.items);
               if (change === null) continue;
               const key = sha256Hex(`gate study ${source.name} ${seed} ${round}`);
-              const report = await runGate(policy.engine, createSealed(), { settings: defaultContour.gate, world: "B", maxNewTokens: defaultContour.sample.maxNewTokens, key, keyHash: sealKey(key), index: 0, candidate: adapter, incumbent: "base", best: "base", deferrals: 0, alarm: null, onItems: () => {} });
-              const row: Row = { source: source.name, seed, round, kind, changeB: change.B, changeA: change.A, decision: report.decision.kind, items: report.items };
+              const report = await runGate(policy.engine, createSealed(), {
+                settings: defaultContour.gate,
+                world: "B",
+                maxNewTokens: defaultContour.sample.maxNewTokens,
+                key,
+                keyHash: sealKey(key),
+                index: 0,
+                candidate: adapter,
+                incumbent: "base",
+                best: "base",
+                deferrals: 0,
+                alarm: null,
+                onItems: () => {},
+              });
+              const row: Row = {
+                source: source.name,
+                seed,
+                round,
+                kind,
+                changeB: change.B,
+                changeA: change.A,
+                decision: report.decision.kind,
+                items: report.items,
+              };
               rows.push(row);
               await appendFile(values.out, `${JSON.stringify(row)}\n`);
-              out.note(`${kind} ${rows.filter((one) => one.kind === kind).length}/${wanted}: ${source.name}, seed ${seed}, round ${round}: B ${(change.B * 100).toFixed(1)}, A ${(change.A * 100).toFixed(1)} points: ${row.decision} after ${row.items} items`);
+              out.note(
+                `${kind} ${rows.filter((one) => one.kind === kind).length}/${wanted}: ${source.name}, seed ${seed}, round ${round}: B ${(change.B * 100).toFixed(1)}, A ${(change.A * 100).toFixed(1)} points: ${row.decision} after ${row.items} items`,
+              );
             }
             policy.engine.keep(new Set());
           }
@@ -91,7 +145,12 @@ export const gateStudy = defineCommand({
 });
 
 /** The adapters of an ungated run, one a round from `from` on, loaded in the engine. */
-async function candidates(policy: OpenPolicy, { name, contour, rounds, from }: (typeof SOURCES)["harm"][number], seed: number, judge: string): Promise<readonly { round: number; adapter: string }[]> {
+async function candidates(
+  policy: OpenPolicy,
+  { name, contour, rounds, from }: (typeof SOURCES)["harm"][number],
+  seed: number,
+  judge: string,
+): Promise<readonly { round: number; adapter: string }[]> {
   const directory = join("runs", "gate-study", `${name.replace(/[^a-z]+/g, "-")}-${seed}`);
   await rm(directory, { recursive: true, force: true });
   const found: { round: number; adapter: string }[] = [];
@@ -113,7 +172,13 @@ async function candidates(policy: OpenPolicy, { name, contour, rounds, from }: (
 
 type Scores = Readonly<Record<"A" | "B", readonly boolean[]>>;
 
-async function graded(policy: OpenPolicy, adapter: string, world: WorldName, from: number, count: number): Promise<boolean[]> {
+async function graded(
+  policy: OpenPolicy,
+  adapter: string,
+  world: WorldName,
+  from: number,
+  count: number,
+): Promise<boolean[]> {
   const sealed = createSealed();
   const tasks = await sealed.items({ key: TRUTH_KEY, world, from, count });
   const answers = await policy.engine.greedy(tasks, { adapter, maxNewTokens: defaultContour.sample.maxNewTokens });
@@ -121,13 +186,22 @@ async function graded(policy: OpenPolicy, adapter: string, world: WorldName, fro
 }
 
 async function trueScores(policy: OpenPolicy, adapter: string, items: number): Promise<Scores> {
-  return { A: await graded(policy, adapter, "A", 0, Math.min(1000, items)), B: await graded(policy, adapter, "B", 0, items) };
+  return {
+    A: await graded(policy, adapter, "A", 0, Math.min(1000, items)),
+    B: await graded(policy, adapter, "B", 0, items),
+  };
 }
 
 const share = (right: readonly boolean[]): number => right.filter(Boolean).length / right.length;
 
 /** The true change against the base, or null if the candidate is neither as harmful nor as helpful as wanted. */
-async function trueChange(policy: OpenPolicy, adapter: string, kind: Row["kind"], base: Scores, items: number): Promise<{ A: number; B: number } | null> {
+async function trueChange(
+  policy: OpenPolicy,
+  adapter: string,
+  kind: Row["kind"],
+  base: Scores,
+  items: number,
+): Promise<{ A: number; B: number } | null> {
   const wanted = (change: number, slack: number) => (kind === "harm" ? change <= HARM + slack : change >= GAIN - slack);
   const look = Math.min(500, items);
   const first = await graded(policy, adapter, "B", 0, look);
@@ -145,7 +219,12 @@ function table(rows: readonly Row[]): string {
     const count = (decision: string) => own.filter((row) => row.decision === decision).length;
     const [low, high] = wilson(count("accepted"), own.length);
     const mean = own.reduce((sum, row) => sum + row.items, 0) / own.length;
-    return [[kind === "harm" ? "true change ≤ −4 points" : "true gain ≥ 8 points", `${own.length} candidates: accepted ${count("accepted")} [${(100 * low).toFixed(1)}%, ${(100 * high).toFixed(1)}%], rejected ${count("rejected")}, deferred ${count("deferred")}; ${Math.round(mean)} labelled items each`]];
+    return [
+      [
+        kind === "harm" ? "true change ≤ −4 points" : "true gain ≥ 8 points",
+        `${own.length} candidates: accepted ${count("accepted")} [${(100 * low).toFixed(1)}%, ${(100 * high).toFixed(1)}%], rejected ${count("rejected")}, deferred ${count("deferred")}; ${Math.round(mean)} labelled items each`,
+      ],
+    ];
   });
   return columns(lines);
 }

@@ -19,7 +19,12 @@ export const loop = defineCommand({
   options: {
     model: { type: "text", value: "DIR", help: "model folder", default: "public/models/policy" },
     "judge-model": { type: "text", value: "DIR", help: "folder of the ONNX judge", default: "public/models/judge" },
-    contour: { type: "text", value: "NAME|FILE.json", help: `contour: ${Object.keys(CONTOURS).join(", ")}, or a file`, default: "default" },
+    contour: {
+      type: "text",
+      value: "NAME|FILE.json",
+      help: `contour: ${Object.keys(CONTOURS).join(", ")}, or a file`,
+      default: "default",
+    },
     rounds: { type: "whole", help: "rounds (by default the contour's)", min: 1 },
     judge: { type: "text", value: "NAME", help: `who decides: ${RULES.join(", ")} (by default the contour's)` },
     gate: { type: "text", value: "on|off", help: "the gate (by default the contour's)" },
@@ -45,7 +50,8 @@ export const loop = defineCommand({
       resume: values.resume,
       onEvent: (event, left) => {
         const line = json ? lineOf(event, left) : describe(event);
-        if (line !== null) out.note(json ? JSON.stringify(line) : `round ${event.round}/${contour.rounds}  ${line}  ${left} s left`);
+        if (line !== null)
+          out.note(json ? JSON.stringify(line) : `round ${event.round}/${contour.rounds}  ${line}  ${left} s left`);
       },
       onInterrupt: () => out.note("stopping after this phase; go on with --resume"),
     });
@@ -69,14 +75,20 @@ interface LoopValues {
 async function contourOf(values: LoopValues): Promise<Contour> {
   const named = CONTOURS[values.contour];
   const base = named ?? parseContour(JSON.parse(await readContour(values.contour)), values.contour);
-  if (values.judge !== null && !RULES.includes(values.judge as JudgeRule)) throw new UsageError(`--judge is one of ${RULES.join(", ")}, not ${values.judge}`);
-  if (values.gate !== null && values.gate !== "on" && values.gate !== "off") throw new UsageError(`--gate is on or off, not ${values.gate}`);
+  if (values.judge !== null && !RULES.includes(values.judge as JudgeRule))
+    throw new UsageError(`--judge is one of ${RULES.join(", ")}, not ${values.judge}`);
+  if (values.gate !== null && values.gate !== "on" && values.gate !== "off")
+    throw new UsageError(`--gate is on or off, not ${values.gate}`);
   const rule = (values.judge ?? base.judge.rule) as JudgeRule;
   return {
     ...controlled(base, rule),
     rounds: values.rounds ?? base.rounds,
     gate: { ...base.gate, on: values.gate === null ? base.gate.on : values.gate === "on" },
-    evaluate: { ...base.evaluate, every: values["eval-every"] ?? base.evaluate.every, items: values["eval-items"] ?? base.evaluate.items },
+    evaluate: {
+      ...base.evaluate,
+      every: values["eval-every"] ?? base.evaluate.every,
+      items: values["eval-items"] ?? base.evaluate.items,
+    },
   };
 }
 
@@ -92,21 +104,26 @@ function lineOf(event: LoopEvent, left: number): unknown {
   if (!["evaluated", "gated", "trained", "error"].includes(event.type)) return null;
   const common = { round: event.round, type: event.type, secondsLeft: left };
   if (event.type === "evaluated") return { ...common, world: event.world, heldOut: event.heldOut };
-  if (event.type === "gated") return { ...common, decision: event.report.decision, tests: event.report.tests, items: event.report.items };
-  if (event.type === "trained" && event.outcome.kind === "trained") return { ...common, pairs: event.pairs.length, last: event.outcome.steps.at(-1) };
+  if (event.type === "gated")
+    return { ...common, decision: event.report.decision, tests: event.report.tests, items: event.report.items };
+  if (event.type === "trained" && event.outcome.kind === "trained")
+    return { ...common, pairs: event.pairs.length, last: event.outcome.steps.at(-1) };
   return common;
 }
 
 function describe(event: LoopEvent): string | null {
-  if (event.type === "evaluated") return `held-out ${event.world} ${event.heldOut.greedy.value.toFixed(3)} (sampled ${event.heldOut.sampled.value.toFixed(3)}, n ${event.heldOut.n})`;
+  if (event.type === "evaluated")
+    return `held-out ${event.world} ${event.heldOut.greedy.value.toFixed(3)} (sampled ${event.heldOut.sampled.value.toFixed(3)}, n ${event.heldOut.n})`;
   if (event.type === "gated") return `gate: ${event.report.decision.kind}, ${event.report.decision.detail}`;
-  if (event.type === "trained" && event.outcome.kind === "trained") return `trained on ${event.pairs.length} pairs, loss ${event.outcome.steps.at(-1)?.loss.toFixed(3)}`;
+  if (event.type === "trained" && event.outcome.kind === "trained")
+    return `trained on ${event.pairs.length} pairs, loss ${event.outcome.steps.at(-1)?.loss.toFixed(3)}`;
   if (event.type === "trained") return event.outcome.kind;
   return null;
 }
 
 function headline(summary: ReturnType<typeof summarise>): string {
-  const world = (name: "A" | "B") => `${name}: ${summary.base[name]?.greedy.value.toFixed(3) ?? "–"} → ${summary.final[name]?.greedy.value.toFixed(3) ?? "–"}`;
+  const world = (name: "A" | "B") =>
+    `${name}: ${summary.base[name]?.greedy.value.toFixed(3) ?? "–"} → ${summary.final[name]?.greedy.value.toFixed(3) ?? "–"}`;
   const count = (kind: string) => summary.rounds.filter((round) => round.decision === kind).length;
   return `held-out greedy  ${world("B")}  ${world("A")}   accepted ${count("accepted")}, rejected ${count("rejected")}, deferred ${count("deferred")}, labelled gate items ${summary.labelledGateItems}`;
 }

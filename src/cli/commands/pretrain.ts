@@ -58,7 +58,11 @@ export function pretrainBatch(seed: number, step: number): PackedRow[][] {
       const { picture, prompt, answer } = exampleOf(rng.pick(kinds), "A", rng, { split: "train" });
       return { picture, prompt, answers: [answer] };
     });
-  return [rows("describe", RECIPE.describe, ["describe"]), rows("questions", RECIPE.questions, QUESTIONS), rows("arithmetic", RECIPE.arithmetic, ARITHMETIC)];
+  return [
+    rows("describe", RECIPE.describe, ["describe"]),
+    rows("questions", RECIPE.questions, QUESTIONS),
+    rows("arithmetic", RECIPE.arithmetic, ARITHMETIC),
+  ];
 }
 
 /** `autodidact pretrain`: makes the bundled policy from nothing, with a model card. */
@@ -87,23 +91,62 @@ export const pretrain = defineCommand({
         losses.push(loss);
         if (step % 25 === 0 || step === values.steps) {
           const left = ((performance.now() - began) / step / 1000) * (values.steps - step);
-          out.note(`step ${step}/${values.steps}  loss ${loss.toFixed(3)}  gradient ${gradNorm.toFixed(2)}  ${Math.round(left)} s left`);
+          out.note(
+            `step ${step}/${values.steps}  loss ${loss.toFixed(3)}  gradient ${gradNorm.toFixed(2)}  ${Math.round(left)} s left`,
+          );
         }
       },
     });
     const seconds = (performance.now() - began) / 1000;
     const draft = writeModel({ config: POLICY, tensors });
-    const engine = await Engine.create({ runtime, device: gpu.summary, model: { config: POLICY, tensors, hash: draft.hash }, decode });
+    const engine = await Engine.create({
+      runtime,
+      device: gpu.summary,
+      model: { config: POLICY, tensors, hash: draft.hash },
+      decode,
+    });
     const table = [];
     for (const world of ["A", "B"] as const) {
-      const kinds = await evaluateKinds({ engine, adapter: BASE, world, items: values.items, seed: values.seed, kinds: KINDS });
+      const kinds = await evaluateKinds({
+        engine,
+        adapter: BASE,
+        world,
+        items: values.items,
+        seed: values.seed,
+        kinds: KINDS,
+      });
       table.push(...[...kinds].map(([kind, heldOut]) => ({ world, kind, heldOut })));
     }
-    const card = policyCard({ config: POLICY, parameters: parameterCount(POLICY), recipe: RECIPE, steps: values.steps, seed: values.seed, adapter: gpu.summary.description, loss: losses.slice(-50).reduce((a, b) => a + b, 0) / Math.min(50, losses.length), table, hash: draft.hash });
-    const { files } = writeModel({ config: POLICY, tensors, extra: { "tokenizer.json": tokenizerJson(), "tokenizer_config.json": tokenizerConfigJson(), "README.md": card } });
+    const card = policyCard({
+      config: POLICY,
+      parameters: parameterCount(POLICY),
+      recipe: RECIPE,
+      steps: values.steps,
+      seed: values.seed,
+      adapter: gpu.summary.description,
+      loss: losses.slice(-50).reduce((a, b) => a + b, 0) / Math.min(50, losses.length),
+      table,
+      hash: draft.hash,
+    });
+    const { files } = writeModel({
+      config: POLICY,
+      tensors,
+      extra: { "tokenizer.json": tokenizerJson(), "tokenizer_config.json": tokenizerConfigJson(), "README.md": card },
+    });
     await writeFolder(values.out, files);
     out.note(`pre-trained in ${Math.round(seconds)} s`);
-    out.result({ out: values.out, hash: draft.hash, steps: values.steps, seed: values.seed, seconds, card: sha256Hex(card), table }, card);
+    out.result(
+      {
+        out: values.out,
+        hash: draft.hash,
+        steps: values.steps,
+        seed: values.seed,
+        seconds,
+        card: sha256Hex(card),
+        table,
+      },
+      card,
+    );
     await engine.destroy();
     gpu.destroy();
   },
