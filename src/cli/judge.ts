@@ -1,11 +1,8 @@
-import { join } from "node:path";
-import { createOnnxScorer, type OnnxJudge } from "../judge/onnx.ts";
-import { readInput } from "./files.ts";
+import { type Judge, openJudge as open } from "../judge/model.ts";
+import { folder } from "./files.ts";
 
 /** The ONNX judge in a folder that `autodidact pretrain-judge` wrote. */
-export async function openJudge(directory: string): Promise<OnnxJudge> {
-  return createOnnxScorer({
-    imageModel: await readInput(join(directory, "image_encoder.onnx")),
-    textModel: await readInput(join(directory, "text_encoder.onnx")),
-  });
+export async function openJudge(directory: string): Promise<Judge> {
+  const files = folder(directory);
+  return open((name) => files.read(name));
 }

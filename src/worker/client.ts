@@ -1,6 +1,7 @@
 /** The page's side of the workers. They start at the first call that needs them; the main thread only draws. */
-import ortWasm from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
+
 import { proxy, type Remote, transfer, wrap } from "comlink";
+import ortWasm from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 import type { ClientEvents, Failure, Result, RunState, StorageReport, WorkerClient } from "./api.ts";
 import { detectCapabilities } from "./capabilities.ts";
 import type { EngineApi, Listeners } from "./engine.worker.ts";
@@ -10,7 +11,12 @@ import type { StoreApi } from "./store.worker.ts";
 type Callback<K extends keyof ClientEvents> = (payload: ClientEvents[K]) => void;
 
 /** What a first live run fetches: paths below the page's own address. */
-const ASSETS = ["models/policy/model.safetensors", "models/judge/image_encoder.onnx", "models/judge/text_encoder.onnx", ortWasm];
+const ASSETS = [
+  "models/policy/model.safetensors",
+  "models/judge/config.json", "models/judge/image_encoder.onnx",
+  "models/judge/text_encoder.onnx",
+  ortWasm,
+];
 
 /** Which run was going on when the page went away: a reload goes on with it, a paused one stays paused. */
 const RUNNING = "autodidact.running";
@@ -26,12 +32,21 @@ interface Workers {
 }
 
 export function createClient(): WorkerClient {
-  const listeners: { [K in keyof ClientEvents]: Set<Callback<K>> } = { event: new Set(), progress: new Set(), state: new Set(), failure: new Set() };
+  const listeners: { [K in keyof ClientEvents]: Set<Callback<K>> } = {
+    event: new Set(),
+    progress: new Set(),
+    state: new Set(),
+    failure: new Set(),
+  };
   const tell = <K extends keyof ClientEvents>(type: K, payload: ClientEvents[K]): void => {
     for (const callback of listeners[type]) callback(payload);
   };
   const crashed = (name: string) => (event: ErrorEvent) => {
-    const failure: Failure = { ok: false, code: "internal", message: `The ${name} stopped: ${event.message || "it could not be loaded"}. Reload the page; the run goes on from its last saved step.` };
+    const failure: Failure = {
+      ok: false,
+      code: "internal",
+      message: `The ${name} stopped: ${event.message || "it could not be loaded"}. Reload the page; the run goes on from its last saved step.`,
+    };
     tell("failure", failure);
   };
   const address = (path: string): string => new URL(path, document.baseURI).href;
@@ -68,7 +83,10 @@ export function createClient(): WorkerClient {
     await connect(remote, { model: address("models/policy/"), store: toStore.port2, judge: toJudge.port2 });
     return { threads: [judgeThread, engineThread], engine: remote };
   };
-  const connect = async (remote: Remote<EngineApi>, ports: { model: string; store: MessagePort; judge: MessagePort }): Promise<void> => {
+  const connect = async (
+    remote: Remote<EngineApi>,
+    ports: { model: string; store: MessagePort; judge: MessagePort },
+  ): Promise<void> => {
     await remote.listen(
       proxy({
         event: (event: ClientEvents["event"]) => tell("event", event),
@@ -83,7 +101,8 @@ export function createClient(): WorkerClient {
     await remote.connect(transfer(ports, [ports.store, ports.judge]));
   };
 
-  const call = async <T>(work: (remote: Remote<EngineApi>) => Promise<Result<T>>): Promise<Result<T>> => work(await engine());
+  const call = async <T>(work: (remote: Remote<EngineApi>) => Promise<Result<T>>): Promise<Result<T>> =>
+    work(await engine());
 
   const storage = async (): Promise<StorageReport> => {
     const { usage = 0, quota = 0 } = (await navigator.storage?.estimate?.()) ?? {};
@@ -127,7 +146,12 @@ export function createClient(): WorkerClient {
       const result = await store().runs();
       if (!result.ok) return result;
       const running = localStorage.getItem(RUNNING);
-      return { ok: true, value: result.value.map((run) => (run.run === running && run.status === "paused" ? { ...run, status: "running" } : run)) };
+      return {
+        ok: true,
+        value: result.value.map((run) =>
+          run.run === running && run.status === "paused" ? { ...run, status: "running" } : run,
+        ),
+      };
     },
     deleteRun: (run) => store().deleteRun(run),
     exportRun: (run) => store().exportRun(run),

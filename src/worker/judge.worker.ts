@@ -3,7 +3,7 @@ import { expose } from "comlink";
 import ortMjs from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
 import ortWasm from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 import type { OnnxScorer } from "../judge/jury.ts";
-import { createOnnxScorer, type OnnxJudge } from "../judge/onnx.ts";
+import { type Judge, openJudge } from "../judge/model.ts";
 import type { Result } from "./api.ts";
 import { urlFiles } from "./files.ts";
 import { attempt, WorkerError } from "./rpc.ts";
@@ -11,26 +11,22 @@ import { attempt, WorkerError } from "./rpc.ts";
 type Items = Parameters<OnnxScorer["score"]>[0];
 type Scored = Awaited<ReturnType<OnnxScorer["score"]>>;
 
-let judge: Promise<OnnxJudge> | null = null;
+let judge: Promise<Judge> | null = null;
 let models = "";
 
-async function open(): Promise<OnnxJudge> {
+async function open(): Promise<Judge> {
   const files = urlFiles(models);
-  const read = async (name: string): Promise<Uint8Array> => {
-    const bytes = await files.read(name);
-    if (!bytes) throw new WorkerError("network", `The judge's ${name} could not be fetched. Check the connection and try again.`);
-    return bytes;
-  };
-  return createOnnxScorer({
-    imageModel: await read("image_encoder.onnx"),
-    textModel: await read("text_encoder.onnx"),
+  return openJudge((name) => files.read(name), {
     wasmPaths: { mjs: new URL(ortMjs, self.location.href).href, wasm: new URL(ortWasm, self.location.href).href },
     threads: self.crossOriginIsolated ? Math.min(2, navigator.hardwareConcurrency) : 1,
+  }).catch((error: unknown) => {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new WorkerError("network", `The judge could not be loaded (${reason}). Check the connection, reload the page and try again.`);
   });
 }
 
 /** Loads the model once; after a failure the next call tries again. */
-function loaded(): Promise<OnnxJudge> {
+function loaded(): Promise<Judge> {
   judge ??= open();
   judge.catch(() => {
     judge = null;
