@@ -11,5 +11,3 @@ export type MatmulVariant = "plain" | "sg4" | "sg8";
 export interface Variants {
   readonly matmul: MatmulVariant;
 }
-
-export const portable: Variants = { matmul: "plain" };
