@@ -1,0 +1,62 @@
+/** Every section in light and dark against the rules of WCAG 2.2 AA that a program can check (axe-core). */
+import axe from "axe-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { views } from "../../src/ui/app.ts";
+import { startVisit, type Visit } from "./browser.ts";
+
+const WCAG_22_AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+
+let visit: Visit;
+beforeAll(async () => {
+  visit = await startVisit();
+  const { page, url } = visit;
+  await page.emulateMedia({ reducedMotion: "reduce" });
+  await page.goto(url);
+  await page.evaluate(() => window.autodidact.ready);
+  // Not as a script of the page, which its policy would refuse.
+  await page.evaluate(axe.source);
+});
+afterAll(() => visit.close());
+
+/** Rule, element and reason of each violation, and the rules that something on the page was found to keep. */
+async function check(): Promise<{ violations: string[]; kept: string[] }> {
+  return visit.page.evaluate(async (values) => {
+    const { axe } = window as unknown as { axe: typeof import("axe-core") };
+    const { violations, passes } = await axe.run(document, { runOnly: { type: "tag", values } });
+    return {
+      violations: violations.flatMap(({ id, nodes }) =>
+        nodes.map(({ target, failureSummary }) => `${id}: ${target.join(" ")}: ${failureSummary}`),
+      ),
+      kept: passes.map(({ id }) => id),
+    };
+  }, WCAG_22_AA);
+}
+
+describe.each(["light", "dark"] as const)("in %s", (colorScheme) => {
+  test.each(views)("%s has no violations", async (view) => {
+    const { page } = visit;
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    await page.evaluate((hash) => {
+      location.hash = hash;
+    }, view);
+    await page.locator(`nav a[href="#${view}"][aria-current="page"]`).waitFor();
+    await page.locator("main h1").waitFor();
+    const { violations, kept } = await check();
+    expect(violations).toEqual([]);
+    expect(kept).toEqual(expect.arrayContaining(["color-contrast", "button-name", "link-name", "target-size"]));
+  });
+});
+
+test("the check finds what is wrong: a picture without a name and grey on grey", async () => {
+  const { page } = visit;
+  await page.evaluate(() => {
+    const picture = new Image();
+    picture.src = "icon-192.png";
+    const grey = document.createElement("p");
+    grey.textContent = "grey on grey";
+    Object.assign(grey.style, { color: "#999", background: "#888" });
+    document.querySelector("main h1")?.after(picture, grey);
+  });
+  const { violations } = await check();
+  expect(violations.map((violation) => violation.split(":")[0]).sort()).toEqual(["color-contrast", "image-alt"]);
+});
