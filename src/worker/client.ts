@@ -13,7 +13,8 @@ type Callback<K extends keyof ClientEvents> = (payload: ClientEvents[K]) => void
 /** What a first live run fetches: paths below the page's own address. */
 const ASSETS = [
   "models/policy/model.safetensors",
-  "models/judge/config.json", "models/judge/image_encoder.onnx",
+  "models/judge/config.json",
+  "models/judge/image_encoder.onnx",
   "models/judge/text_encoder.onnx",
   ortWasm,
 ];

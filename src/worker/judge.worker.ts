@@ -21,7 +21,10 @@ async function open(): Promise<Judge> {
     threads: self.crossOriginIsolated ? Math.min(2, navigator.hardwareConcurrency) : 1,
   }).catch((error: unknown) => {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new WorkerError("network", `The judge could not be loaded (${reason}). Check the connection, reload the page and try again.`);
+    throw new WorkerError(
+      "network",
+      `The judge could not be loaded (${reason}). Check the connection, reload the page and try again.`,
+    );
   });
 }
 

@@ -36,7 +36,12 @@ async function run(): Promise<readonly LoopEvent[]> {
   const directory = mkdtempSync(join(tmpdir(), "autodidact-truth-"));
   const gpu = await openTestGpu();
   const model = await loadModel(folder("public/models/policy"));
-  const engine = await Engine.create({ runtime: gpu.runtime(gpu.variants.at(-1) ?? "plain"), device: gpu.summary, model, decode });
+  const engine = await Engine.create({
+    runtime: gpu.runtime(gpu.variants.at(-1) ?? "plain"),
+    device: gpu.summary,
+    model,
+    decode,
+  });
   try {
     const store = await openFolderStore(directory, { run: "truth" });
     const loop = composeLoop({ engine, store, now: () => 0, emit: () => {}, progress: () => {} }, { contour, seed: 3 });
@@ -54,10 +59,12 @@ async function run(): Promise<readonly LoopEvent[]> {
 
 /** Everything that a run did before its first gate. */
 const beforeTheGate = (events: readonly LoopEvent[]): readonly LoopEvent[] =>
-  events.slice(
-    0,
-    events.findIndex((event) => event.type === "gated"),
-  ).filter((event) => event.type !== "evaluated");
+  events
+    .slice(
+      0,
+      events.findIndex((event) => event.type === "gated"),
+    )
+    .filter((event) => event.type !== "evaluated");
 
 test("scrambling the truth changes no pair and no update before the gate, and a seed gives the same run bit for bit", async () => {
   const honest = await run();
@@ -68,7 +75,10 @@ test("scrambling the truth changes no pair and no update before the gate, and a 
     const real = await original<typeof import("../../src/world/truth.ts")>();
     return {
       ...real,
-      truthItem: (...args: Parameters<typeof real.truthItem>) => ({ ...real.truthItem(...args), truth: [4, 8, 11, 16, 2] }),
+      truthItem: (...args: Parameters<typeof real.truthItem>) => ({
+        ...real.truthItem(...args),
+        truth: [4, 8, 11, 16, 2],
+      }),
       isCorrect: (...args: Parameters<typeof real.isCorrect>) => !real.isCorrect(...args),
     };
   });
@@ -79,6 +89,7 @@ test("scrambling the truth changes no pair and no update before the gate, and a 
   expect(beforeTheGate(honest).length).toBeGreaterThan(8);
   expect(beforeTheGate(scrambled)).toEqual(beforeTheGate(honest));
   // The scrambling was real: the evaluator saw it.
-  const scores = (events: readonly LoopEvent[]) => events.flatMap((event) => (event.type === "evaluated" ? [event.heldOut.greedy.value] : []));
+  const scores = (events: readonly LoopEvent[]) =>
+    events.flatMap((event) => (event.type === "evaluated" ? [event.heldOut.greedy.value] : []));
   expect(scores(scrambled)).not.toEqual(scores(honest));
 }, 300_000);

@@ -11,7 +11,11 @@ const eventsOf = ({ page }: Visit): Promise<readonly LoopEvent[]> =>
   page.evaluate(() => window.autodidact.events().map((event) => ({ ...event, preview: [] })) as never);
 
 /** Waits until the page knows an event of this type in this round, and returns it. */
-async function eventOf<T extends LoopEvent["type"]>(visit: Visit, type: T, round: number): Promise<Extract<LoopEvent, { type: T }>> {
+async function eventOf<T extends LoopEvent["type"]>(
+  visit: Visit,
+  type: T,
+  round: number,
+): Promise<Extract<LoopEvent, { type: T }>> {
   const handle = await visit.page.waitForFunction(
     ([type, round]) => {
       const failed = document.querySelector("[role=alert]")?.textContent;
@@ -34,7 +38,8 @@ async function offlineReady({ page }: Visit): Promise<void> {
   });
 }
 
-const noGaps = (events: readonly LoopEvent[]): void => expect(events.map((event) => event.seq)).toEqual(events.map((_, i) => i));
+const noGaps = (events: readonly LoopEvent[]): void =>
+  expect(events.map((event) => event.seq)).toEqual(events.map((_, i) => i));
 
 test(
   "two live rounds survive a reload and the end of the server, and the archive verifies",
@@ -52,7 +57,10 @@ test(
       await page.getByLabel("Rounds").fill("2");
       await page.getByLabel("Seed").fill("5");
       const clicked = Date.now();
-      await page.getByRole("button", { name: /Train on this GPU/ }).first().click();
+      await page
+        .getByRole("button", { name: /Train on this GPU/ })
+        .first()
+        .click();
       const proposed = await eventOf(visit, "paired", 1);
       expect(proposed.pairs.length).toBeGreaterThan(5);
       const trained = await eventOf(visit, "trained", 1);
@@ -63,7 +71,9 @@ test(
       }
       const secondsToTrained = (Date.now() - clicked) / 1000;
       const judged = (await eventsOf(visit)).find((event) => event.type === "judged");
-      expect(Object.keys(judged?.type === "judged" ? judged.meanScore : {})).toEqual(expect.arrayContaining(["pixels", "onnx-image", "onnx-text", "self"]));
+      expect(Object.keys(judged?.type === "judged" ? judged.meanScore : {})).toEqual(
+        expect.arrayContaining(["pixels", "onnx-image", "onnx-text", "self"]),
+      );
       const before = await eventsOf(visit);
       noGaps(before);
 
@@ -105,7 +115,9 @@ test(
         expect(verifyArchive(changed).ok).toBe(false);
       }
       console.info(`first update trained ${secondsToTrained.toFixed(0)} s after the click`);
-      const unexpected = visit.problems.filter((problem) => !/ERR_CONNECTION_REFUSED|Failed to load resource|service-worker|sw\.js/.test(problem));
+      const unexpected = visit.problems.filter(
+        (problem) => !/ERR_CONNECTION_REFUSED|Failed to load resource|service-worker|sw\.js/.test(problem),
+      );
       expect(unexpected).toEqual([]);
     } finally {
       await visit.close();
