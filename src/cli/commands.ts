@@ -10,6 +10,7 @@ import { logprobs } from "./commands/logprobs.ts";
 import { loop } from "./commands/loop.ts";
 import { pretrain } from "./commands/pretrain.ts";
 import { pretrainJudge } from "./commands/pretrain-judge.ts";
+import { record } from "./commands/record.ts";
 import { sft } from "./commands/sft.ts";
 import { verify } from "./commands/verify.ts";
 
@@ -24,6 +25,7 @@ export const COMMANDS: readonly AnyCommand[] = [
   loop,
   experiment,
   gateStudy,
+  record,
   pretrain,
   pretrainJudge,
   bench,

@@ -17,7 +17,7 @@ export async function openPolicy(directory: string, adapter: string | null): Pro
   const { gpu, runtime } = await openNodeRuntime();
   const { model } = inputs;
   const decode = (tokens: readonly number[]) => model.tokenizer?.decode(tokens) ?? tokens.join(" ");
-  const engine = await Engine.create({ runtime, device: gpu.summary, model, decode });
+  const engine = await Engine.create({ runtime, gpu, model, decode });
   const files = inputs.adapter === null ? null : writeAdapter(inputs.adapter);
   if (files !== null) await engine.load({ ...files, optimizer: new Uint8Array() });
   return {

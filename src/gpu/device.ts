@@ -17,6 +17,8 @@ export interface Gpu {
   readonly subgroupMinSize: number;
   /** Resolves when the device is lost; `expected` is true after `destroy()`. */
   readonly lost: Promise<{ readonly expected: boolean; readonly message: string }>;
+  /** Throws if the device has reported an error since it was opened: results from then on cannot be trusted. */
+  check(): void;
   destroy(): void;
 }
 
@@ -50,8 +52,16 @@ export async function openGpu(gpu: GPU | undefined, options: OpenOptions = {}): 
   const requiredFeatures = WANTED_FEATURES.filter((feature) => adapter.features.has(feature));
   const device = await adapter.requestDevice({ label: "autodidact", requiredLimits, requiredFeatures });
   const { vendor, architecture, description } = adapter.info;
+  // Errors of validation and memory reach nobody by themselves: the work that caused them is silently not done.
+  let failure: string | null = null;
+  device.addEventListener("uncapturederror", (event) => {
+    failure ??= event.error.message;
+  });
   return {
     device,
+    check: () => {
+      if (failure !== null) throw new Error(`the GPU refused work: ${failure}`);
+    },
     summary: {
       vendor,
       architecture,

@@ -39,8 +39,8 @@ export class Pace {
   }
 
   measured(flops: number, ms: number): void {
-    if (ms < 1 || flops < 1e6) return;
-    const rate = flops / (ms * 1e6);
+    if (flops < 1e6) return;
+    const rate = flops / (Math.max(ms, 0.1) * 1e6);
     this.rate = 0.7 * this.rate + 0.3 * Math.min(rate, this.rate * 8);
   }
 }

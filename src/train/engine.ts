@@ -4,6 +4,7 @@ import type { DeviceSummary } from "../base/events.ts";
 import { sha256Hex } from "../base/hash.ts";
 import type { Candidate, Pair, StepMetrics, Task } from "../base/records.ts";
 import { rngFor } from "../base/rng.ts";
+import type { Gpu } from "../gpu/device.ts";
 import { Graph } from "../gpu/graph.ts";
 import { compile, type Pace, type Plan } from "../gpu/plan.ts";
 import { type ModelConfig, PROJECTIONS, type Projection, projectionPath, projectionShape } from "../model/config.ts";
@@ -28,7 +29,8 @@ export interface Snapshot {
 
 export interface EngineOptions {
   readonly runtime: Runtime;
-  readonly device: Omit<DeviceSummary, "variants">;
+  /** The device of `runtime`: how it describes itself, and whether it has refused work. */
+  readonly gpu: Pick<Gpu, "summary" | "check">;
   readonly model: Pick<LoadedModel, "config" | "tensors" | "hash">;
   readonly decode: (tokens: readonly number[]) => string;
   /** Splits long submits; leave out to submit a plan at once. */
@@ -61,6 +63,7 @@ export class Engine {
   private readonly runtime: Runtime;
   private readonly decode: (tokens: readonly number[]) => string;
   private readonly pace: Pace | undefined;
+  private readonly check: () => void;
   private readonly weights: ModelWeights;
   private readonly merged: FlatTensors;
   private readonly generator: Generator;
@@ -73,11 +76,12 @@ export class Engine {
 
   private constructor(options: EngineOptions, weights: ModelWeights) {
     this.runtime = options.runtime;
-    this.device = { ...options.device, variants: { matmul: options.runtime.variants.matmul } };
+    this.device = { ...options.gpu.summary, variants: { matmul: options.runtime.variants.matmul } };
     this.base = options.model.hash;
     this.config = options.model.config;
     this.decode = options.decode;
     this.pace = options.pace;
+    this.check = options.gpu.check;
     this.weights = weights;
     this.merged = mergedTensors(options.runtime, this.config);
     this.generator = new Generator(options.runtime, weights, this.merged, options.pace);
@@ -105,6 +109,7 @@ export class Engine {
   ): Promise<readonly (readonly Candidate[])[]> {
     await this.use(options.adapter);
     const answers = await this.generator.generate(tasks, { ...options, batch: SAMPLE_BATCH });
+    this.check();
     return answers.map((all) => all.map((one) => this.toCandidate(one)));
   }
 
@@ -123,6 +128,7 @@ export class Engine {
       maxNewTokens,
       batch: GREEDY_BATCH,
     });
+    this.check();
     return answers.map((all) => this.toCandidate(all[0] as Generated));
   }
 
@@ -135,6 +141,7 @@ export class Engine {
     const rows = await this.scorer.tokens(
       items.map(({ task, tokens }): PackedRow => ({ picture: task.picture, prompt: task.prompt, answers: [tokens] })),
     );
+    this.check();
     return rows.map(([answer]) => (answer as number[]).reduce((a, b) => a + b, 0));
   }
 
@@ -227,6 +234,7 @@ export class Engine {
       baseModel: null,
       tensors: lora.unpack(await lora.flat.read()),
     };
+    this.check();
     const files = writeAdapter(adapter);
     const m = await trainable.m.read();
     const v = await trainable.v.read();

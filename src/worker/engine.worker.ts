@@ -62,7 +62,7 @@ async function open({
   setGentle(gentle);
   const engine = await Engine.create({
     runtime: runtimeOn(gpu),
-    device: gpu.summary,
+    gpu,
     model,
     decode: (tokens) => decode(tokens),
     pace,

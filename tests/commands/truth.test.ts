@@ -38,7 +38,7 @@ async function run(): Promise<readonly LoopEvent[]> {
   const model = await loadModel(folder("public/models/policy"));
   const engine = await Engine.create({
     runtime: gpu.runtime(gpu.variants.at(-1) ?? "plain"),
-    device: gpu.summary,
+    gpu,
     model,
     decode,
   });

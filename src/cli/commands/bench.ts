@@ -46,7 +46,7 @@ async function policyEngine(node: NodeRuntime, model: string): Promise<Engine> {
     tensors: initialWeights(POLICY, 0),
     hash: "untrained",
   }));
-  return Engine.create({ runtime: node.runtime, device: node.gpu.summary, model: loaded, decode });
+  return Engine.create({ runtime: node.runtime, gpu: node.gpu, model: loaded, decode });
 }
 
 /** One entry a workload: what a round of the loop is made of, and a step of pre-training. */
