@@ -1,7 +1,10 @@
 /** Every section in light and dark against the rules of WCAG 2.2 AA that a program can check (axe-core). */
 import axe from "axe-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { canonicalJson } from "../../src/base/canonical.ts";
 import { views } from "../../src/ui/app.ts";
+import { recordingUrl } from "../../src/ui/recording.ts";
+import { syntheticEvents } from "../ui/synthetic.ts";
 import { startVisit, type Visit } from "./browser.ts";
 
 const WCAG_22_AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
@@ -11,8 +14,14 @@ beforeAll(async () => {
   visit = await startVisit();
   const { page, url } = visit;
   await page.emulateMedia({ reducedMotion: "reduce" });
+  // An invented run with every kind of decision in it, instead of the page's recording.
+  const events = syntheticEvents({ rounds: 12, seed: 1, preview: 3 });
+  const body = events.map((event) => canonicalJson(event)).join("\n");
+  await page.route(`**/${recordingUrl}`, (route) => route.fulfill({ body }));
   await page.goto(url);
   await page.evaluate(() => window.autodidact.ready);
+  expect(await page.evaluate(() => window.autodidact.events().length)).toBe(events.length);
+  await page.evaluate(() => window.autodidact.pause());
   // Not as a script of the page, which its policy would refuse.
   await page.evaluate(axe.source);
 });
@@ -45,6 +54,18 @@ describe.each(["light", "dark"] as const)("in %s", (colorScheme) => {
     expect(violations).toEqual([]);
     expect(kept).toEqual(expect.arrayContaining(["color-contrast", "button-name", "link-name", "target-size"]));
   });
+});
+
+test.each([0, 0.25, 0.5, 0.75, 1])("watch has no violations at %f of the run", async (share) => {
+  const { page } = visit;
+  await page.evaluate(() => {
+    location.hash = "watch";
+  });
+  const slider = page.locator(".timeline input");
+  const place = String(Math.round(share * Number(await slider.getAttribute("max"))));
+  await slider.fill(place);
+  expect(await slider.inputValue()).toBe(place);
+  expect((await check()).violations).toEqual([]);
 });
 
 test("the check finds what is wrong: a picture without a name and grey on grey", async () => {
