@@ -48,7 +48,7 @@ It knows nothing but coloured shapes on a 4×4 grid and sums below 200.
 ## How it was made
 \`npx autodidact pretrain --out DIR --steps ${steps} --seed ${seed}\` on ${adapter}. The same command on the same adapter gives the same bytes.
 
-- Data: world A only, drawn anew for every step: ${recipe.describe} descriptions, ${recipe.questions} questions (count, exists, left-of) and ${recipe.arithmetic} sums and differences a step. A fifth of all operand pairs is held out.
+- Data: world A only, drawn anew for every step: ${recipe.describe} descriptions of pictures with 1–5 objects, and ${recipe.arithmetic} sums and differences of operands 0–99. Pixel noise of deviation ${recipe.noise} (full scale 1) lies on the pictures. A fifth of all operand pairs is held out.
 - Loss: mean negative log-likelihood of the answers, one mean a group; ${loss.toFixed(4)} over the last 50 steps.
 - AdamW (.9, .99, 1e-8), learning rate ${recipe.learningRate}, ${recipe.warmup} steps of warm-up, cosine to a tenth, weight decay ${recipe.weightDecay}, clipping at 1.
 - SHA-256 of model.safetensors: \`${hash}\`
