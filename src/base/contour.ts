@@ -97,7 +97,7 @@ export const defaultContour: Contour = {
     minPairs: 16,
     loraR: 8,
     loraAlpha: 16,
-    replayA: { perStep: 16, weight: 1 },
+    replayA: { perStep: 32, weight: 4 },
     replayPairs: 0,
   },
   gate: {
