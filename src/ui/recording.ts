@@ -141,8 +141,9 @@ export class RecordingSession implements Session {
     if (this.position.value === this.events.value.length) this.status.value = "finished";
   }
 
+  /** Plays on; at the end, which is the newest event, it stays there. */
   follow(): void {
-    void this.start();
+    if (this.position.value < this.events.value.length) void this.start();
   }
 
   async exportRun(): ReturnType<Session["exportRun"]> {

@@ -77,6 +77,20 @@ test(
       const before = await eventsOf(visit);
       noGaps(before);
 
+      // A visitor draws six objects in the dark (the base cannot say so many), asks both models, and corrects them.
+      await page.getByRole("link", { name: "Draw" }).click();
+      await page.getByRole("button", { name: "Clear" }).click();
+      for (const cell of ["a 1", "c 1", "b 2", "d 3", "a 4", "c 4"])
+        await page.getByRole("button", { name: `${cell}: empty` }).click();
+      await page.getByRole("button", { name: "Ask both models" }).click();
+      const teach = page.getByRole("button", { name: /Correct it/ });
+      await teach.waitFor({ timeout: MINUTES });
+      expect(await page.locator(".answer-card").count()).toBe(3);
+      await teach.click();
+      await page.getByText(/Stored as pair/).waitFor({ timeout: MINUTES });
+      const corrected = (await eventsOf(visit)).filter((event) => event.type === "corrected");
+      expect(corrected).toHaveLength(1);
+
       // A reload goes on at the last committed event.
       await page.reload();
       await page.evaluate(() => window.autodidact.ready);

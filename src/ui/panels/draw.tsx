@@ -29,6 +29,9 @@ interface Asked {
   readonly improved: Answer;
 }
 
+/** The one question about pictures that the bundled model has learnt. */
+const QUESTION: Question = { kind: "describe" };
+
 /** Paint a scene, ask base and improved about it, and correct them: the correction becomes a preference pair. */
 export default function Draw() {
   const app = useApp();
@@ -37,12 +40,11 @@ export default function Draw() {
   const [brush, setBrush] = useState<Look | null>(allLooks[0] as Look);
   const [dim, setDim] = useState(true);
   const [seed, setSeed] = useState(3);
-  const [question, setQuestion] = useState<Question>({ kind: "describe" });
   const [asked, setAsked] = useState<Asked | null>(null);
   const [asking, setAsking] = useState(false);
   const scene = sceneOf(cells);
   const picture = pictureOf(scene, { dim, seed });
-  const words = wordsOf(question, scene);
+  const words = wordsOf(QUESTION, scene);
 
   const draw = (next: Cells): void => {
     setCells(next);
@@ -65,9 +67,7 @@ export default function Draw() {
           <div class="canvas-grid">
             <PictureView
               picture={picture}
-              label={s.pictureLabel(
-                words.truth && question.kind === "describe" ? words.truth : scene.map(lookName).join(", "),
-              )}
+              label={s.pictureLabel(words.truth || scene.map(lookName).join(", "))}
               size="l"
             />
             <Grid cells={cells} onPlace={(cell) => draw(cells.map((look, index) => (index === cell ? brush : look)))} />
@@ -107,13 +107,6 @@ export default function Draw() {
               </label>
             ))}
           </fieldset>
-          <QuestionForm
-            question={question}
-            onChange={(next) => {
-              setQuestion(next);
-              setAsked(null);
-            }}
-          />
           <div class="draw-ask">
             <button
               type="button"
@@ -197,68 +190,6 @@ function Grid({ cells, onPlace }: { readonly cells: Cells; readonly onPlace: (ce
           onClick={() => onPlace(cell)}
         />
       ))}
-    </fieldset>
-  );
-}
-
-function QuestionForm({
-  question,
-  onChange,
-}: {
-  readonly question: Question;
-  readonly onChange: (question: Question) => void;
-}) {
-  const s = t().draw;
-  const filter = question.kind === "count" || question.kind === "exists" ? question.filter : null;
-  const setKind = (kind: string): void => {
-    if (kind === "count" || kind === "exists") onChange({ kind, filter: filter ?? { colour: 0, shape: null } });
-    else onChange({ kind: "describe" });
-  };
-  const choose = (field: "colour" | "shape", value: string): void => {
-    if (!filter || (question.kind !== "count" && question.kind !== "exists")) return;
-    const next = { ...filter, [field]: value === "" ? null : Number(value) };
-    // A question needs a colour or a shape.
-    onChange({
-      kind: question.kind,
-      filter: next.colour === null && next.shape === null ? { colour: 0, shape: null } : next,
-    });
-  };
-  return (
-    <fieldset class="question">
-      <legend>{s.question}</legend>
-      <select aria-label={s.question} value={question.kind} onChange={(event) => setKind(event.currentTarget.value)}>
-        <option value="describe">{s.describe}</option>
-        <option value="count">{s.countQuestion}</option>
-        <option value="exists">{s.existsQuestion}</option>
-      </select>
-      {filter && (
-        <>
-          <select
-            aria-label={s.of}
-            value={String(filter.colour ?? "")}
-            onChange={(event) => choose("colour", event.currentTarget.value)}
-          >
-            <option value="">{s.any}</option>
-            {COLOURS.map((colour, index) => (
-              <option key={colour} value={String(index)}>
-                {colour}
-              </option>
-            ))}
-          </select>
-          <select
-            aria-label={s.of}
-            value={String(filter.shape ?? "")}
-            onChange={(event) => choose("shape", event.currentTarget.value)}
-          >
-            <option value="">{s.any}</option>
-            {SHAPES.map((shape, index) => (
-              <option key={shape} value={String(index)}>
-                {shape}
-              </option>
-            ))}
-          </select>
-        </>
-      )}
     </fieldset>
   );
 }
