@@ -127,6 +127,18 @@ describe("App", () => {
     app.jump(1);
     expect(app.model.value.count).toBe(before);
   });
+
+  it("stays at the end of the recording when asked for what comes next", async () => {
+    const { app, api } = pageWith(new FakeClient(), { reducedMotion: true });
+    await api.ready;
+    app.session.value?.seek(recorded.length);
+    app.jump(1);
+    expect(app.session.value?.status.value).toBe("finished");
+    expect(app.session.value?.position.value).toBe(recorded.length);
+    app.session.value?.seek(0);
+    app.session.value?.follow();
+    expect(app.session.value?.status.value).toBe("playing");
+  });
 });
 
 describe("window.autodidact", () => {
