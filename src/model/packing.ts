@@ -165,29 +165,31 @@ export function pack(config: ModelConfig, rows: readonly PackedRow[], { B, T, M,
     target,
     owner,
     span,
-    ...sortById(config, id, words),
+    ...sortById(id, config.vocab_size, (place) => ((words[place] as number) & (PAD | IMAGE)) === 0),
     patchRow,
   };
 }
 
-/** Places of the text tokens sorted by id: those of token v stand in `order` from start[v] up to start[v + 1], rising. */
-function sortById(
-  config: ModelConfig,
+/**
+ * Places of tokens sorted by id: those of token v stand in `order` from start[v] up to start[v + 1], rising. `order` is
+ * as long as `id`, `start` one longer than the vocabulary. Places where `isToken` is false are left out.
+ * For the gradient of the embedding. Throws if a token lies outside the vocabulary.
+ */
+export function sortById(
   id: Uint32Array,
-  words: Uint32Array,
+  vocabulary: number,
+  isToken: (place: number) => boolean,
 ): { readonly order: Uint32Array; readonly start: Uint32Array } {
-  const isToken = (place: number) => ((words[place] as number) & (PAD | IMAGE)) === 0;
-  const tokenAt = (place: number) => id[place] as number;
-  const places = Array.from(id.keys())
-    .filter(isToken)
-    .sort((a, b) => tokenAt(a) - tokenAt(b)); // stable: places of the same token stay in order
-  const order = new Uint32Array(id.length);
-  order.set(places);
-  const start = new Uint32Array(config.vocab_size + 1);
-  let end = 0;
-  for (let token = 0; token < config.vocab_size; token++) {
-    while (end < places.length && tokenAt(places[end] as number) === token) end++;
-    start[token + 1] = end;
+  const places = Array.from(id.keys()).filter(isToken);
+  const start = new Uint32Array(vocabulary + 1);
+  for (const place of places) {
+    const token = id[place] as number;
+    if (token >= vocabulary) throw new Error(`token ${token} is outside the vocabulary of ${vocabulary}`);
+    start[token + 1]!++;
   }
+  for (let token = 0; token < vocabulary; token++) start[token + 1]! += start[token]!;
+  const order = new Uint32Array(id.length);
+  const next = start.slice();
+  for (const place of places) order[next[id[place]!]!++] = place;
   return { order, start };
 }

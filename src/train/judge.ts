@@ -18,6 +18,7 @@ import {
   patchCount,
   patchWidth,
 } from "../model/dual-encoder.ts";
+import { sortById } from "../model/packing.ts";
 import { FlatTensors, type Runtime } from "../model/weights.ts";
 import { ADAMW_HYPER, adamw } from "../ops/adamw.ts";
 import { infoNCE } from "../ops/contrastive.ts";
@@ -237,23 +238,9 @@ export function writeCaptions(
   plan.write(inputs.phraseOwner, phraseOwner);
   plan.write(inputs.captionSpan, captionSpan);
   plan.write(inputs.captionOwner, captionOwner);
-  const { order, start } = rowsById(id.subarray(0, phrase * L), config.vocab_size, W);
+  const { order, start } = sortById(id, config.vocab_size, (place) => place < phrase * L);
   plan.write(inputs.order, order);
   plan.write(inputs.start, start);
-}
-
-/** Rows sorted by id, and where each id starts: for the gradient of the embedding. `size`: length of `order`. */
-function rowsById(id: Uint32Array, vocabulary: number, size: number): { order: Uint32Array; start: Uint32Array } {
-  const start = new Uint32Array(vocabulary + 1);
-  for (const token of id) {
-    if (token >= vocabulary) throw new Error(`token ${token} is outside the vocabulary of ${vocabulary}`);
-    start[token + 1]!++;
-  }
-  for (let v = 0; v < vocabulary; v++) start[v + 1]! += start[v]!;
-  const order = new Uint32Array(size);
-  const next = start.slice();
-  for (const [row, token] of id.entries()) order[next[token]!++] = row;
-  return { order, start };
 }
 
 /** The encoders run by the kernels: one row of length 1 for each picture and each caption. */
