@@ -46,6 +46,8 @@ export interface JudgedCandidate extends Candidate {
   readonly scores: Scores;
   /** The answer redrawn by the renderer, null if it does not parse. */
   readonly redrawn: Picture | null;
+  /** Can the answer be understood, whoever judges? Every judge port says so, and only an answer of which it says true may be chosen. */
+  readonly parses?: boolean;
 }
 
 export interface JudgedTask {

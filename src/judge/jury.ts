@@ -36,7 +36,8 @@ interface Ballot {
 }
 
 /**
- * The judges of a contour as one port. Higher is better; an answer that does not parse scores −1 under each of them.
+ * The judges of a contour as one port. Higher is better; an answer that does not parse scores −1 under each of them,
+ * and `parses` says so when none of them is asked (majority, random).
  * pixels: cosine of the median-free pictures. onnx-image, onnx-text: the judge model's two heads.
  * self: the answer's probability per token under the base, exp(mean log-probability). gold: the control's F1.
  * pixels and the judge model see descriptions of pictures only; for other questions their scores are absent.
@@ -77,7 +78,12 @@ function ballotOf(task: Task, candidate: Candidate): Ballot {
   return { task, candidate, redrawn, parses, scores: {} };
 }
 
-const judged = ({ candidate, scores, redrawn }: Ballot): JudgedCandidate => ({ ...candidate, scores, redrawn });
+const judged = ({ candidate, scores, redrawn, parses }: Ballot): JudgedCandidate => ({
+  ...candidate,
+  scores,
+  redrawn,
+  parses,
+});
 
 /** The candidates of one task against its picture. */
 function scorePixels(group: readonly Ballot[]): void {

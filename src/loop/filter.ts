@@ -37,7 +37,7 @@ export function contrast({ candidates }: JudgedTask, contour: Contour): FilterVe
   const [by, ...others] = DECIDING_JUDGES[contour.judge.rule];
   const score = (candidate: JudgedCandidate): number | undefined => candidate.scores[by];
   const scored = candidates.filter((candidate) => score(candidate) !== undefined);
-  const best = extreme(scored.filter(parses), (candidate) => score(candidate) as number);
+  const best = extreme(scored.filter(mayBeChosen), (candidate) => score(candidate) as number);
   if (!best) return dropped("syntax", `none of ${candidates.length} answers parses and has a score by ${by}`);
 
   const clusters = answerClusters(candidates);
@@ -66,9 +66,9 @@ export function contrast({ candidates }: JudgedTask, contour: Contour): FilterVe
   return { kind: "kept", chosen: candidates.indexOf(best), rejected: candidates.indexOf(worst), margin };
 }
 
-/** An answer that ended by itself and that no judge marked as unparsable (−1). It may be chosen. */
-function parses(candidate: JudgedCandidate): boolean {
-  return candidate.finished && candidate.scores.pixels !== -1 && candidate.scores["onnx-image"] !== -1;
+/** An answer that ended by itself and that can be understood, under every rule. An answer without the mark is not chosen. */
+function mayBeChosen(candidate: JudgedCandidate): boolean {
+  return candidate.finished && candidate.parses === true;
 }
 
 function extreme(

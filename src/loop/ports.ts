@@ -82,7 +82,7 @@ export interface SourcePort {
   }): Promise<readonly { task: Task; answer: readonly number[] }[]>;
 }
 
-/** Scores candidates; one implementation composes all judges of the contour. */
+/** Scores candidates and marks which of them parse; one implementation composes all judges of the contour. */
 export interface JudgePort {
   score(
     tasks: readonly { task: Task; candidates: readonly Candidate[] }[],

@@ -43,7 +43,8 @@ const taskShape = object<Task>({
   round: whole,
 });
 
-export const candidateShape = object<JudgedCandidate>({
+/** `parses` may be absent: only the filter reads it, while the round runs. */
+export const candidateShape: Shape<JudgedCandidate> = object<Omit<JudgedCandidate, "parses">>({
   tokens: ids,
   text: text(),
   logprob: number,

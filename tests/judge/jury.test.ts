@@ -97,6 +97,7 @@ describe("jury", () => {
       const contour = contourWith(rule, []);
       const [judged] = await createJury({}).score([{ task, candidates: CANDIDATES }], { contour, seed: 1, round: 1 });
       expect(judged!.candidates.map(({ scores }) => scores)).toEqual(CANDIDATES.map(() => ({})));
+      expect(judged!.candidates.map(({ parses }) => parses)).toEqual([true, true, true, false]);
     }
   });
 

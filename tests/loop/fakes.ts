@@ -232,6 +232,7 @@ export function fakeJudge(): JudgePort {
               gold: pixels === 1 ? 1 : 0,
             },
             redrawn: good ? { size: 1, rgb: Uint8Array.from(one.tokens.slice(0, 3)) } : null,
+            parses: good,
           };
         }),
       })),

@@ -19,6 +19,7 @@ const answer = (token: number, scores: Scores, finished = true): JudgedCandidate
   finished,
   scores,
   redrawn: null,
+  parses: !Object.values(scores).includes(-1),
 });
 const judged = (...candidates: readonly JudgedCandidate[]): JudgedTask => ({ task, candidates });
 const ruled = (rule: JudgeRule, more: Partial<Contour["filter"]> = {}): Contour => ({
@@ -68,6 +69,17 @@ describe("filter", () => {
     expect(reason(one, ruled("default"))).toBe("kept 1 over 0");
     expect(reason(one, ruled("self"))).toBe("no-contrast"); // the only answer that parses is self's worst
     expect(reason(judged(answer(1, bad), answer(2, bad)), ruled("default"))).toBe("syntax");
+  });
+
+  test("a vote or dice that like an unparsable answer best do not choose it", () => {
+    for (const name of ["majority", "random"] as const) {
+      const unparsable = { ...answer(1, { [name]: 0.9 }), parses: false };
+      const unmarked = answer(2, { [name]: 0.8 });
+      delete (unmarked as { parses?: boolean }).parses;
+      const parsable = [answer(3, { [name]: 0.5 }), answer(4, { [name]: 0.1 })];
+      expect(reason(judged(unparsable, unmarked, ...parsable), ruled(name))).toBe("kept 2 over 3");
+      expect(reason(judged(unparsable, unmarked), ruled(name))).toBe("syntax");
+    }
   });
 
   test("no contrast, margin and entropy each have their reason", () => {
