@@ -88,8 +88,7 @@ test(
       expect(await page.locator(".answer-card").count()).toBe(3);
       await teach.click();
       await page.getByText(/Stored as pair/).waitFor({ timeout: MINUTES });
-      const corrected = (await eventsOf(visit)).filter((event) => event.type === "corrected");
-      expect(corrected).toHaveLength(1);
+      await page.waitForFunction(() => window.autodidact.events().some((event) => event.type === "corrected"));
 
       // A reload goes on at the last committed event.
       await page.reload();
