@@ -111,5 +111,5 @@ export const defaultContour: Contour = {
     maxDeferrals: 2,
   },
   evaluate: { every: 4, items: 500, worlds: ["A", "B"] },
-  stop: { patience: 0 },
+  stop: { patience: 4 },
 };

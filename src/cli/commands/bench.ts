@@ -1,13 +1,23 @@
-import { defaultContour } from "../../base/contour.ts";
+import { mkdtemp, rm } from "node:fs/promises";
+import { loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Contour, defaultContour } from "../../base/contour.ts";
+import type { LoopEvent } from "../../base/events.ts";
 import { rngFor } from "../../base/rng.ts";
 import type { Plan } from "../../gpu/plan.ts";
 import { loadModel } from "../../model/hf.ts";
+import { openFolderStore } from "../../store/folder.ts";
 import { BASE, Engine } from "../../train/engine.ts";
 import { initialWeights, pretrain } from "../../train/pretrain.ts";
+import { composeLoop } from "../../worker/compose.ts";
 import { createCamera } from "../../world/camera.ts";
+import { createSealed } from "../../world/sealed.ts";
 import { decode } from "../../world/vocabulary.ts";
 import { columns, defineCommand, UsageError } from "../args.ts";
+import { benchPage, pageRows } from "../bench-page.ts";
 import { folder } from "../files.ts";
+import { openJudge } from "../judge.ts";
+import { phaseTimes, roundSeconds } from "../phase-times.ts";
 import { type NodeRuntime, openNodeRuntime } from "../runtime.ts";
 import { POLICY, pretrainBatch } from "./pretrain.ts";
 
@@ -16,6 +26,12 @@ interface Measured {
   readonly milliseconds: number;
   readonly detail: string;
   readonly plans: readonly { label: string; dispatches: number; profile: Awaited<ReturnType<Plan["profile"]>> }[];
+}
+
+/** Folders of the models that the workloads run. */
+interface Models {
+  readonly model: string;
+  readonly judge: string;
 }
 
 const median = (values: readonly number[]): number =>
@@ -50,7 +66,7 @@ async function policyEngine(node: NodeRuntime, model: string): Promise<Engine> {
 }
 
 /** One entry a workload: what a round of the loop is made of, and a step of pre-training. */
-const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, model: string) => Promise<Measured>>> = {
+const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, models: Models) => Promise<Measured>>> = {
   async pretrain(node) {
     const steps = 4;
     const times: number[] = [];
@@ -78,7 +94,7 @@ const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, model: string) => P
       plans,
     };
   },
-  async sample(node, model) {
+  async sample(node, { model }) {
     const engine = await policyEngine(node, model);
     const tasks = await createCamera().propose({ world: "B", round: 1, count: 64, seed: 1 });
     const { sample } = defaultContour;
@@ -92,7 +108,7 @@ const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, model: string) => P
       plans,
     };
   },
-  async dpo(node, model) {
+  async dpo(node, { model }) {
     const engine = await policyEngine(node, model);
     const camera = createCamera();
     const tasks = await camera.propose({ world: "B", round: 1, count: 16, seed: 1 });
@@ -125,19 +141,104 @@ const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, model: string) => P
     await engine.destroy();
     return { name: "dpo", milliseconds, detail: "one LoRA + DPO step, 16 pairs and 16 replayed examples", plans };
   },
+  async round(node, { model, judge }) {
+    const engine = await policyEngine(node, model);
+    const directory = await mkdtemp(join(tmpdir(), "autodidact-bench-"));
+    const events: LoopEvent[] = [];
+    const contour: Contour = {
+      ...defaultContour,
+      gate: { ...defaultContour.gate, on: false },
+      evaluate: { ...defaultContour.evaluate, worlds: [] },
+    };
+    const store = await openFolderStore(directory, { run: "bench" });
+    try {
+      const loop = composeLoop(
+        {
+          engine,
+          store,
+          onnx: await openJudge(judge),
+          now: () => Date.now(),
+          emit: (event) => events.push(event),
+          progress: () => {},
+        },
+        { contour, seed: 1 },
+      );
+      await loop.start({ run: store.run, contour, seed: 1 });
+      while (events.filter(({ type }) => type === "trained").length < 2) await loop.advance();
+      const plans = await profiles(node);
+      return { name: "round", ...roundMeasured(events), plans };
+    } finally {
+      store.close();
+      await rm(directory, { recursive: true, force: true });
+      await engine.destroy();
+    }
+  },
+  async gate(node, { model }) {
+    const engine = await policyEngine(node, model);
+    const { batch } = defaultContour.gate;
+    const { loraR, loraAlpha } = defaultContour.train;
+    await engine.begin({ adapter: BASE, seed: 1, loraR, loraAlpha });
+    const adapters = [BASE, (await engine.snapshot()).hash];
+    const sealed = createSealed();
+    const key = sealed.newKey({ seed: 1, gate: 0 });
+    let from = 0;
+    const oneBatch = async () => {
+      const items = await sealed.items({ key, world: "B", from, count: batch });
+      for (const adapter of adapters) {
+        const answers = await engine.greedy(items, { adapter, maxNewTokens: defaultContour.sample.maxNewTokens });
+        for (const [i, answer] of answers.entries()) sealed.grade({ key, world: "B", index: from + i, answer });
+      }
+      from += batch;
+    };
+    const milliseconds = (1000 / batch) * (await timed(5, oneBatch));
+    const plans = await profiles(node);
+    await engine.destroy();
+    const detail = `1,000 sealed items of world B, greedy answers of ${adapters.length} adapters (median of 5 batches of ${batch}, scaled)`;
+    return { name: "gate", milliseconds, detail, plans };
+  },
 };
 
-/** `autodidact bench`: how fast the engine is on this adapter, kernel by kernel. */
+/** The second round's time; the first one also builds plans. Throws if a round had too few pairs to train on. */
+function roundMeasured(events: readonly LoopEvent[]): Pick<Measured, "milliseconds" | "detail"> {
+  for (const event of events)
+    if (event.type === "trained" && event.outcome.kind !== "trained")
+      throw new Error(`round ${event.round} was not trained (${event.outcome.detail}): give the policy with --model`);
+  const times = phaseTimes(events);
+  const [first, second] = [roundSeconds(times, 1) ?? 0, roundSeconds(times, 2) ?? 0];
+  const parts = times
+    .filter(({ round }) => round === 2)
+    .map(({ phase, seconds }) => `${phase} ${seconds.toFixed(1)} s`);
+  const { propose, sample } = defaultContour;
+  const detail = `one round, propose to train: ${propose.tasks} pictures, ${sample.k} answers each, all judges (${parts.join(", ")}; the first round, which builds plans, ${first.toFixed(1)} s)`;
+  return { milliseconds: 1000 * second, detail };
+}
+
+/** Load average of the last minute: beyond the number of busy processes of the benchmark itself, others slow it down. */
+const load = (): number => loadavg()[0] ?? 0;
+
+/** `autodidact bench`: how fast the engine, a round and the page are on this machine. */
 export const bench = defineCommand({
   name: "bench",
-  summary: "speed of the engine's workloads on this adapter, with a profile by kernel",
+  summary: "speed of the engine's workloads on this adapter, with a profile by kernel; or of the page",
   options: {
     only: { type: "text", value: "NAME", help: `one workload: ${Object.keys(WORKLOADS).join(", ")}` },
     model: { type: "text", value: "DIR", help: "model folder", default: "public/models/policy" },
+    "judge-model": { type: "text", value: "DIR", help: "folder of the ONNX judge", default: "public/models/judge" },
     profile: { type: "flag", help: "time every kernel" },
+    page: { type: "flag", help: "the built page in a Chromium on SwiftShader instead: two rounds of training" },
+    "page-folder": { type: "text", value: "DIR", help: "the built page (made if missing)", default: "dist/page" },
   },
   example: "autodidact bench --only dpo --profile",
   async run({ values, out }) {
+    const before = load();
+    const loads = () => ({ before, after: load() });
+    const busy = () => `load average ${before.toFixed(1)} before, ${load().toFixed(1)} after`;
+    if (values.page) {
+      const report = await benchPage(values["page-folder"], out.note);
+      const title = `${report.browser}, ${report.device}; ${busy()}`;
+      out.result({ ...report, load: loads() }, `${title}\n${columns(pageRows(report))}`);
+      return;
+    }
     const names = values.only === null ? Object.keys(WORKLOADS) : [values.only];
     const results: Measured[] = [];
     const node = await openNodeRuntime();
@@ -145,7 +246,7 @@ export const bench = defineCommand({
       const workload = WORKLOADS[name];
       if (!workload)
         throw new UsageError(`--only: there is no workload ${name}; there are ${Object.keys(WORKLOADS).join(", ")}`);
-      results.push(await workload(node, values.model));
+      results.push(await workload(node, { model: values.model, judge: values["judge-model"] }));
     }
     const rows = results.map(({ name, milliseconds, detail }): [string, string] => [
       name,
@@ -156,8 +257,8 @@ export const bench = defineCommand({
         `\n${label}: ${dispatches} dispatches\n${columns(profile.slice(0, 14).map(({ shader, count, ms, flops }) => [shader, `${count} ×  ${ms.toFixed(2)} ms  ${(flops / ms / 1e6).toFixed(1)} GFLOP/s`]))}`,
     );
     out.result(
-      { adapter: node.gpu.summary, results },
-      `${node.gpu.summary.description}\n${columns(rows)}\n${table.join("\n")}`,
+      { adapter: node.gpu.summary, load: loads(), results },
+      `${node.gpu.summary.description}; ${busy()}\n${columns(rows)}\n${table.join("\n")}`,
     );
     node.gpu.destroy();
   },

@@ -77,6 +77,7 @@ export const experiment = defineCommand({
           contour: {
             ...contour,
             rounds: values.rounds,
+            stop: { patience: 0 }, // the same budget for every arm
             evaluate: { ...contour.evaluate, every: values["eval-every"], items: values["eval-items"] },
           },
           seed,
