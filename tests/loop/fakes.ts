@@ -39,6 +39,7 @@ export const fakeContour: Contour = {
   sample: { ...defaultContour.sample, k: 6 },
   train: { ...defaultContour.train, batchSize: 8, minPairs: 4, replayA: { perStep: 4, weight: 0.5 } },
   gate: { ...defaultContour.gate, period: 2, maxItems: 1000 },
+  stop: { patience: 0 },
   evaluate: { every: 2, items: 60, worlds: ["A", "B"] },
 };
 
