@@ -4,21 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
+import { chromiumFlags } from "../../src/cli/chromium.mjs";
 import { serve } from "../../src/cli/serve.mjs";
 
 export const pageFolder = fileURLToPath(new URL("../../dist/page", import.meta.url));
-
-/** WebGPU on Chromium's SwiftShader, whatever the machine has; no traffic of the browser's own. */
-const flags = [
-  "--enable-unsafe-webgpu",
-  "--use-webgpu-adapter=swiftshader",
-  "--no-sandbox",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 
 export interface Visit {
   readonly page: Page;
@@ -53,7 +42,7 @@ export async function startVisit(
   const context = await chromium.launchPersistentContext(profile, {
     executablePath,
     headless: true,
-    args: [...flags, ...args],
+    args: [...chromiumFlags, ...args],
     viewport: { width: 1280, height: 900 },
     acceptDownloads: true,
   });

@@ -2,9 +2,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Contour, defaultContour } from "../../base/contour.ts";
-import type { LoopEvent } from "../../base/events.ts";
 import { rngFor } from "../../base/rng.ts";
 import type { Plan } from "../../gpu/plan.ts";
+import type { Judge } from "../../judge/model.ts";
 import { loadModel } from "../../model/hf.ts";
 import { openFolderStore } from "../../store/folder.ts";
 import { BASE, Engine } from "../../train/engine.ts";
@@ -17,7 +17,7 @@ import { columns, defineCommand, UsageError } from "../args.ts";
 import { benchPage, pageRows } from "../bench-page.ts";
 import { folder } from "../files.ts";
 import { openJudge } from "../judge.ts";
-import { phaseTimes, roundSeconds } from "../phase-times.ts";
+import { type PhaseTime, phaseTimes, roundSeconds } from "../phase-times.ts";
 import { type NodeRuntime, openNodeRuntime } from "../runtime.ts";
 import { POLICY, pretrainBatch } from "./pretrain.ts";
 
@@ -28,10 +28,11 @@ interface Measured {
   readonly plans: readonly { label: string; dispatches: number; profile: Awaited<ReturnType<Plan["profile"]>> }[];
 }
 
-/** Folders of the models that the workloads run. */
-interface Models {
+/** Folders of the models that the workloads run, and whether every kernel is timed afterwards. */
+interface Setup {
   readonly model: string;
   readonly judge: string;
+  readonly profile: boolean;
 }
 
 const median = (values: readonly number[]): number =>
@@ -49,8 +50,9 @@ async function timed(times: number, work: () => Promise<unknown>): Promise<numbe
   return median(runs);
 }
 
-async function profiles({ runtime }: NodeRuntime): Promise<Measured["plans"]> {
-  const rows = [];
+async function profiles({ runtime }: NodeRuntime, { profile }: Setup): Promise<Measured["plans"]> {
+  const rows: { label: string; dispatches: number; profile: Awaited<ReturnType<Plan["profile"]>> }[] = [];
+  if (!profile) return rows;
   for (const plan of runtime.pipelines.plans)
     rows.push({ label: plan.label, dispatches: plan.dispatches, profile: await plan.profile(3) });
   return rows;
@@ -66,8 +68,8 @@ async function policyEngine(node: NodeRuntime, model: string): Promise<Engine> {
 }
 
 /** One entry a workload: what a round of the loop is made of, and a step of pre-training. */
-const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, models: Models) => Promise<Measured>>> = {
-  async pretrain(node) {
+const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, setup: Setup) => Promise<Measured>>> = {
+  async pretrain(node, setup) {
     const steps = 4;
     const times: number[] = [];
     let last = performance.now();
@@ -84,7 +86,7 @@ const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, models: Models) => 
         last = performance.now();
       },
       onEnd: async () => {
-        plans = await profiles(node);
+        plans = await profiles(node, setup);
       },
     });
     return {
@@ -94,12 +96,12 @@ const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, models: Models) => 
       plans,
     };
   },
-  async sample(node, { model }) {
-    const engine = await policyEngine(node, model);
+  async sample(node, setup) {
+    const engine = await policyEngine(node, setup.model);
     const tasks = await createCamera().propose({ world: "B", round: 1, count: 64, seed: 1 });
     const { sample } = defaultContour;
     const milliseconds = await timed(2, () => engine.sample(tasks, { ...sample, adapter: BASE, seed: 1 }));
-    const plans = await profiles(node);
+    const plans = await profiles(node, setup);
     await engine.destroy();
     return {
       name: "sample",
@@ -108,8 +110,8 @@ const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, models: Models) => 
       plans,
     };
   },
-  async dpo(node, { model }) {
-    const engine = await policyEngine(node, model);
+  async dpo(node, setup) {
+    const engine = await policyEngine(node, setup.model);
     const camera = createCamera();
     const tasks = await camera.propose({ world: "B", round: 1, count: 16, seed: 1 });
     const replay = await camera.replayA({ count: 16, seed: 1, round: 1 });
@@ -137,44 +139,25 @@ const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, models: Models) => 
     const milliseconds = await timed(3, () =>
       engine.train({ batches: [{ pairs, replay }], contour: defaultContour.train, learningRate: 1e-4 }),
     );
-    const plans = await profiles(node);
+    const plans = await profiles(node, setup);
     await engine.destroy();
     return { name: "dpo", milliseconds, detail: "one LoRA + DPO step, 16 pairs and 16 replayed examples", plans };
   },
-  async round(node, { model, judge }) {
-    const engine = await policyEngine(node, model);
-    const directory = await mkdtemp(join(tmpdir(), "autodidact-bench-"));
-    const events: LoopEvent[] = [];
-    const contour: Contour = {
-      ...defaultContour,
-      gate: { ...defaultContour.gate, on: false },
-      evaluate: { ...defaultContour.evaluate, worlds: [] },
-    };
-    const store = await openFolderStore(directory, { run: "bench" });
-    try {
-      const loop = composeLoop(
-        {
-          engine,
-          store,
-          onnx: await openJudge(judge),
-          now: () => Date.now(),
-          emit: (event) => events.push(event),
-          progress: () => {},
-        },
-        { contour, seed: 1 },
-      );
-      await loop.start({ run: store.run, contour, seed: 1 });
-      while (events.filter(({ type }) => type === "trained").length < 2) await loop.advance();
-      const plans = await profiles(node);
-      return { name: "round", ...roundMeasured(events), plans };
-    } finally {
-      store.close();
-      await rm(directory, { recursive: true, force: true });
-      await engine.destroy();
-    }
+  async round(node, setup) {
+    const engine = await policyEngine(node, setup.model);
+    const onnx = await openJudge(setup.judge);
+    const first = await oneRound(engine, onnx, 1); // also builds plans
+    const second = await oneRound(engine, onnx, 2);
+    const plans = await profiles(node, setup);
+    await engine.destroy();
+    const seconds = (times: readonly PhaseTime[]) => roundSeconds(times, 1) ?? 0;
+    const phases = second.map((time) => `${time.phase} ${time.seconds.toFixed(1)} s`).join(", ");
+    const { propose, sample } = defaultContour;
+    const detail = `propose to train: ${propose.tasks} pictures, ${sample.k} answers each, all judges (${phases}; the first time, with the building of plans, ${seconds(first).toFixed(1)} s)`;
+    return { name: "round", milliseconds: 1000 * seconds(second), detail, plans };
   },
-  async gate(node, { model }) {
-    const engine = await policyEngine(node, model);
+  async gate(node, setup) {
+    const engine = await policyEngine(node, setup.model);
     const { batch } = defaultContour.gate;
     const { loraR, loraAlpha } = defaultContour.train;
     await engine.begin({ adapter: BASE, seed: 1, loraR, loraAlpha });
@@ -191,26 +174,33 @@ const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, models: Models) => 
       from += batch;
     };
     const milliseconds = (1000 / batch) * (await timed(5, oneBatch));
-    const plans = await profiles(node);
+    const plans = await profiles(node, setup);
     await engine.destroy();
     const detail = `1,000 sealed items of world B, greedy answers of ${adapters.length} adapters (median of 5 batches of ${batch}, scaled)`;
     return { name: "gate", milliseconds, detail, plans };
   },
 };
 
-/** The second round's time; the first one also builds plans. Throws if a round had too few pairs to train on. */
-function roundMeasured(events: readonly LoopEvent[]): Pick<Measured, "milliseconds" | "detail"> {
-  for (const event of events)
-    if (event.type === "trained" && event.outcome.kind !== "trained")
-      throw new Error(`round ${event.round} was not trained (${event.outcome.detail}): give the policy with --model`);
-  const times = phaseTimes(events);
-  const [first, second] = [roundSeconds(times, 1) ?? 0, roundSeconds(times, 2) ?? 0];
-  const parts = times
-    .filter(({ round }) => round === 2)
-    .map(({ phase, seconds }) => `${phase} ${seconds.toFixed(1)} s`);
-  const { propose, sample } = defaultContour;
-  const detail = `one round, propose to train: ${propose.tasks} pictures, ${sample.k} answers each, all judges (${parts.join(", ")}; the first round, which builds plans, ${first.toFixed(1)} s)`;
-  return { milliseconds: 1000 * second, detail };
+/** The first round of a run that is thrown away, gate and evaluation left out. Throws if there was too little to train on. */
+async function oneRound(engine: Engine, onnx: Judge, seed: number): Promise<readonly PhaseTime[]> {
+  const directory = await mkdtemp(join(tmpdir(), "autodidact-bench-"));
+  const store = await openFolderStore(directory, { run: "bench" });
+  const contour: Contour = { ...defaultContour, gate: { ...defaultContour.gate, on: false } };
+  try {
+    const clock = { now: () => Date.now(), emit: () => {}, progress: () => {} };
+    const loop = composeLoop({ engine, store, onnx, ...clock }, { contour, seed });
+    await loop.start({ run: store.run, contour, seed });
+    await loop.advance(); // propose, sample, judge, filter, pair
+    await loop.advance(); // train
+    const events = await store.events({ since: 0 });
+    const trained = events.find((event) => event.type === "trained");
+    if (trained?.outcome.kind !== "trained")
+      throw new Error(`the round trained nothing (${trained?.outcome.detail}): give the policy with --model`);
+    return phaseTimes(events);
+  } finally {
+    store.close();
+    await rm(directory, { recursive: true, force: true });
+  }
 }
 
 /** Load average of the last minute: beyond the number of busy processes of the benchmark itself, others slow it down. */
@@ -241,21 +231,24 @@ export const bench = defineCommand({
     }
     const names = values.only === null ? Object.keys(WORKLOADS) : [values.only];
     const results: Measured[] = [];
+    const setup = { model: values.model, judge: values["judge-model"], profile: values.profile };
     const node = await openNodeRuntime();
     for (const name of names) {
       const workload = WORKLOADS[name];
       if (!workload)
         throw new UsageError(`--only: there is no workload ${name}; there are ${Object.keys(WORKLOADS).join(", ")}`);
-      results.push(await workload(node, { model: values.model, judge: values["judge-model"] }));
+      results.push(await workload(node, setup));
     }
     const rows = results.map(({ name, milliseconds, detail }): [string, string] => [
       name,
       `${milliseconds.toFixed(0)} ms  ${detail}`,
     ]);
-    const table = (values.profile ? results.flatMap(({ plans }) => plans) : []).map(
-      ({ label, dispatches, profile }) =>
-        `\n${label}: ${dispatches} dispatches\n${columns(profile.slice(0, 14).map(({ shader, count, ms, flops }) => [shader, `${count} ×  ${ms.toFixed(2)} ms  ${(flops / ms / 1e6).toFixed(1)} GFLOP/s`]))}`,
-    );
+    const table = results
+      .flatMap(({ plans }) => plans)
+      .map(
+        ({ label, dispatches, profile }) =>
+          `\n${label}: ${dispatches} dispatches\n${columns(profile.slice(0, 14).map(({ shader, count, ms, flops }) => [shader, `${count} ×  ${ms.toFixed(2)} ms  ${(flops / ms / 1e6).toFixed(1)} GFLOP/s`]))}`,
+      );
     out.result(
       { adapter: node.gpu.summary, load: loads(), results },
       `${node.gpu.summary.description}; ${busy()}\n${columns(rows)}\n${table.join("\n")}`,
