@@ -39,10 +39,11 @@ export function gateIsDue({ candidate, contour, round }: LoopState): boolean {
   return gathered || alarmed || round >= contour.rounds;
 }
 
-/** The incumbent is evaluated every few rounds and at the end; round 1 also evaluates the base. */
+/** The incumbent is evaluated every few rounds and at the end; round 1 also evaluates the base. The last round ends there. */
 export function evaluationIsDue(state: LoopState): boolean {
-  const { every } = state.contour.evaluate;
-  return state.round === 1 || isLastRound(state) || (every > 0 && state.round % every === 0);
+  const { every, worlds } = state.contour.evaluate;
+  const wanted = worlds.length > 0 && (state.round === 1 || (every > 0 && state.round % every === 0));
+  return wanted || isLastRound(state);
 }
 
 /** After training: the gate if it is due. */

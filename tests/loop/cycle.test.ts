@@ -83,6 +83,12 @@ describe("a whole run", () => {
     }
   });
 
+  test("a contour without worlds to evaluate runs to its end", async () => {
+    const { emitted, end } = await runAll({}, { ...fakeContour, evaluate: { ...fakeContour.evaluate, worlds: [] } });
+    expect(only(emitted, "evaluated")).toEqual([]);
+    expect(end.finished).toBe("rounds");
+  });
+
   test("the learning rate decays by round", async () => {
     const contour = { ...fakeContour, train: { ...fakeContour.train, learningRate: 0.5, learningRateDecay: 0.5 } };
     const rates = only((await runAll({}, contour)).emitted, "trained").map(({ outcome }) =>

@@ -114,7 +114,7 @@ const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, setup: Setup) => Pr
     const engine = await policyEngine(node, setup.model);
     const camera = createCamera();
     const tasks = await camera.propose({ world: "B", round: 1, count: 16, seed: 1 });
-    const replay = await camera.replayA({ count: 16, seed: 1, round: 1 });
+    const replay = await camera.replayA({ count: defaultContour.train.replayA.perStep, seed: 1, round: 1 });
     const rng = rngFor(1, "bench");
     const answer = (objects: number) => ({
       tokens: Array.from({ length: 4 * objects + 1 }, () => 4 + rng.int(20)),
@@ -141,7 +141,7 @@ const WORKLOADS: Readonly<Record<string, (node: NodeRuntime, setup: Setup) => Pr
     );
     const plans = await profiles(node, setup);
     await engine.destroy();
-    return { name: "dpo", milliseconds, detail: "one LoRA + DPO step, 16 pairs and 16 replayed examples", plans };
+    return { name: "dpo", milliseconds, detail: "one LoRA + DPO step, 16 pairs and 32 replayed examples", plans };
   },
   async round(node, setup) {
     const engine = await policyEngine(node, setup.model);
