@@ -54,7 +54,7 @@ interface CandidateModel {
 }
 
 const SAMPLE_BATCH = 64;
-const GREEDY_BATCH = 64;
+const GREEDY_BATCH = 128;
 
 export class Engine {
   readonly device: DeviceSummary;
