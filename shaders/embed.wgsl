@@ -1,13 +1,14 @@
 // x[r,c] = meta[r] is an image token ? patch[id[r], c] : table[id[r], c]
-// id, meta: (R) u32  table: (V,C)  patch: (B·16,C)  x: (R,C).  One thread per element. Image bit: src/ops/mask.ts.
+// id, meta: (R) u32  table: (V,C)  patch: (B·16,C)  x: (R,C).  One thread per V. Image bit: src/ops/mask.ts.
+alias V = f32; // or vec4f: C counts elements of V. Set when the shader is loaded.
 struct P { R: u32, C: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> id: array<u32>;
 @group(0) @binding(2) var<storage, read> info: array<u32>;
-@group(0) @binding(3) var<storage, read> table: array<f32>;
-@group(0) @binding(4) var<storage, read> patches: array<f32>;
-@group(0) @binding(5) var<storage, read_write> x: array<f32>;
-override WG: u32 = 64;
+@group(0) @binding(3) var<storage, read> table: array<V>;
+@group(0) @binding(4) var<storage, read> patches: array<V>;
+@group(0) @binding(5) var<storage, read_write> x: array<V>;
+override WG: u32 = 256;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_id) l: vec3u) {

@@ -121,7 +121,7 @@ class Decoding {
       };
     };
     const rope = ropeTable(Math.min(config.max_position_embeddings, TP + TS), D, config.rope_theta);
-    const tableShape = [rope.length / D, D / 2, 2];
+    const tableShape = [rope.length / D, 2, D / 2];
     const options = merged ? { merged } : {};
 
     // Prompt: fill the shared caches, draw the first token of every sample.

@@ -1,5 +1,6 @@
 import { grid, read, type Tensor, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
+import { ELEMENTWISE, lanes } from "./lanes.ts";
 import { reduceSum } from "./matmul.ts";
 
 /** lr, β₁, β₂, eps, weight decay, 1 − β₁^step, 1 − β₂^step, max norm, 1 − β₁, 1 − β₂: computed in f64 by the host before each step. */
@@ -21,12 +22,13 @@ export function adamw(ctx: OpContext, weight: Tensor, grad: Tensor, m: Tensor, v
     flops: 2 * N,
   });
   reduceSum(ctx, part, square, Z, false);
+  const { shader, width } = lanes("adamw", N);
   g.dispatch({
-    shader: "adamw",
+    shader,
     constants: {},
-    uniforms: [N],
+    uniforms: [N / width],
     bindings: [read(grad), read(square), read(hyper), write(weight), write(m), write(v)],
-    workgroups: grid(N, 64),
+    workgroups: grid(N / width, ELEMENTWISE),
     flops: 15 * N,
   });
   return square;

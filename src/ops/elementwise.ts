@@ -1,5 +1,6 @@
 import { grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
+import { ELEMENTWISE, lanes } from "./lanes.ts";
 
 /**
  * y = a + b, same shapes: the residual. Both inputs share the gradient of y without a copy. That is sound because b's
@@ -8,12 +9,13 @@ import type { OpContext } from "./context.ts";
 export function addResidual({ g }: OpContext, a: Tensor, b: Tensor): Tensor {
   wantShape("add", b, a.shape);
   const y = g.temp(`${a.name}+${b.name}`, a.shape, a.requiresGrad || b.requiresGrad);
+  const { shader, width } = lanes("add", a.size);
   g.dispatch({
-    shader: "add",
+    shader,
     constants: {},
-    uniforms: [a.size, a.size],
+    uniforms: [a.size / width, a.size / width],
     bindings: [read(a), read(b), write(y)],
-    workgroups: grid(a.size, 64),
+    workgroups: grid(a.size / width, ELEMENTWISE),
     flops: a.size,
   });
   g.onBackward(() => {
@@ -30,12 +32,14 @@ export function swiglu({ g }: OpContext, gate: Tensor, up: Tensor): Tensor {
   wantShape("swiglu", up, gate.shape);
   const N = gate.size;
   const y = g.temp("swiglu", gate.shape, gate.requiresGrad || up.requiresGrad);
+  const forward = lanes("swiglu_fwd", N);
+  const { width } = forward;
   g.dispatch({
-    shader: "swiglu_fwd",
+    shader: forward.shader,
     constants: {},
-    uniforms: [N],
+    uniforms: [N / width],
     bindings: [read(gate), read(up), write(y)],
-    workgroups: grid(N, 64),
+    workgroups: grid(N / width, ELEMENTWISE),
     flops: 5 * N,
   });
   g.onBackward(() => {
@@ -45,11 +49,11 @@ export function swiglu({ g }: OpContext, gate: Tensor, up: Tensor): Tensor {
     const dup = g.gradFor(up);
     if (dgate.accumulate || dup.accumulate) throw new Error("swiglu: its inputs may feed nothing else");
     g.dispatch({
-      shader: "swiglu_bwd",
+      shader: lanes("swiglu_bwd", N).shader,
       constants: {},
-      uniforms: [N],
+      uniforms: [N / width],
       bindings: [read(gate), read(up), read(dy), write(dgate.tensor), write(dup.tensor)],
-      workgroups: grid(N, 64),
+      workgroups: grid(N / width, ELEMENTWISE),
       flops: 10 * N,
     });
   });

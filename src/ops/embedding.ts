@@ -1,5 +1,6 @@
 import { grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
+import { ELEMENTWISE, lanes } from "./lanes.ts";
 
 export interface EmbedInputs {
   readonly id: Tensor; // (R) u32: vocabulary row, or patch row for image tokens
@@ -17,12 +18,13 @@ export function embed(ctx: OpContext, inputs: EmbedInputs, table: Tensor, patche
   const [V, C] = table.shape as [number, number];
   wantShape("embed", inputs.info, [R]);
   const x = g.temp("embedded", [R, C], table.requiresGrad || (patches?.requiresGrad ?? false));
+  const { shader, width } = lanes("embed", C);
   g.dispatch({
-    shader: "embed",
+    shader,
     constants: {},
-    uniforms: [R, C],
+    uniforms: [R, C / width],
     bindings: [read(inputs.id), read(inputs.info), read(table), read(patches ?? table), write(x)],
-    workgroups: grid(R * C, 64),
+    workgroups: grid((R * C) / width, ELEMENTWISE),
     flops: 0,
   });
   g.onBackward(() => {
@@ -53,12 +55,13 @@ function gatherInto({ g }: OpContext, x: Tensor, index: Tensor, y: Tensor, accum
   const [R, C] = x.shape as [number, number];
   const M = index.size;
   wantShape("gather", y, [M, C]);
+  const { shader, width } = lanes("gather_rows", C);
   g.dispatch({
-    shader: "gather_rows",
+    shader,
     constants: { ACC: accumulate ? 1 : 0 },
-    uniforms: [M, C, R],
+    uniforms: [M, C / width, R],
     bindings: [read(index), read(x), write(y)],
-    workgroups: grid(M * C, 64),
+    workgroups: grid((M * C) / width, ELEMENTWISE),
     flops: 0,
   });
 }

@@ -1,6 +1,7 @@
 /** y = x Wᵀ (+ LoRA, + bias), forward and backward, for frozen and trainable weights. */
 import { grid, read, type Tensor, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
+import { ELEMENTWISE, lanes } from "./lanes.ts";
 import { matmulNN, matmulTN, reduceSum, transpose } from "./matmul.ts";
 
 /**
@@ -77,12 +78,13 @@ export function addRows(ctx: OpContext, x: Tensor, table: Tensor): Tensor {
   if (x.size % table.size !== 0)
     throw new Error(`[shape] add.${table.name}: ${table.size} elements do not divide ${x.size}`);
   const y = g.temp(`${x.name}+${table.name}`, x.shape, x.requiresGrad || table.requiresGrad);
+  const { shader, width } = lanes("add", x.size, table.size);
   g.dispatch({
-    shader: "add",
+    shader,
     constants: {},
-    uniforms: [x.size, table.size],
+    uniforms: [x.size / width, table.size / width],
     bindings: [read(x), read(table), write(y)],
-    workgroups: grid(x.size, 64),
+    workgroups: grid(x.size / width, ELEMENTWISE),
     flops: x.size,
   });
   g.onBackward(() => {

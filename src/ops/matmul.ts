@@ -4,6 +4,7 @@
  */
 import { f32, grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
+import { ELEMENTWISE, lanes } from "./lanes.ts";
 
 const rows = { plain: 8, sg4: 8, sg8: 16 } as const;
 const nnShader = { plain: "matmul_nn", sg4: "matmul_nn_sg4", sg8: "matmul_nn_sg8" } as const;
@@ -118,12 +119,13 @@ export function matmulTN(ctx: OpContext, a: Tensor, b: Tensor, y: Tensor, option
 
 /** y(N…) = Σ_z part(Z, N…) (+ y), in fixed order. */
 export function reduceSum({ g }: OpContext, part: Tensor, y: Tensor, Z: number, accumulate: boolean): void {
+  const { shader, width } = lanes("reduce_sum", y.size);
   g.dispatch({
-    shader: "reduce_sum",
+    shader,
     constants: { ACC: accumulate ? 1 : 0 },
-    uniforms: [Z, y.size],
+    uniforms: [Z, y.size / width],
     bindings: [read(part), write(y)],
-    workgroups: grid(y.size, 64),
+    workgroups: grid(y.size / width, ELEMENTWISE),
     flops: Z * y.size,
   });
 }

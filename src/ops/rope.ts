@@ -1,33 +1,35 @@
 import { f32, grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
+import { ELEMENTWISE, lanes } from "./lanes.ts";
 
-/** cos and sin of position × theta^(−2i/D), computed in f64: (positions, D/2, 2) (Su 2021, as Hugging Face's default). */
+/** cos and sin of position × theta^(−2i/D), computed in f64: (positions, 2, D/2) (Su 2021, as Hugging Face's default). */
 export function ropeTable(positions: number, headDim: number, theta: number): Float32Array<ArrayBuffer> {
   const half = headDim / 2;
   const table = new Float32Array(positions * headDim);
   for (let p = 0; p < positions; p++)
     for (let i = 0; i < half; i++) {
       const angle = p * theta ** (-i / half);
-      table[(p * half + i) * 2] = Math.cos(angle);
-      table[(p * half + i) * 2 + 1] = Math.sin(angle);
+      table[2 * p * half + i] = Math.cos(angle);
+      table[(2 * p + 1) * half + i] = Math.sin(angle);
     }
   return table;
 }
 
-/** Rotates each of `heads` heads of x: (R, heads·D) by its row's position. pos: (R) u32, table: (positions, D/2, 2). */
+/** Rotates each of `heads` heads of x: (R, heads·D) by its row's position. pos: (R) u32, table: (positions, 2, D/2). */
 export function rope({ g }: OpContext, x: Tensor, pos: Tensor, table: Tensor, heads: number): Tensor {
   const [R, C] = x.shape as [number, number];
   wantShape("rope", pos, [R]);
   const half = C / heads / 2;
-  if (table.shape[1] !== half)
-    throw new Error(`[shape] rope.${x.name}: table is for heads of ${(table.shape[1] ?? 0) * 2}, got ${C / heads}`);
+  if (table.shape[2] !== half)
+    throw new Error(`[shape] rope.${x.name}: table is for heads of ${(table.shape[2] ?? 0) * 2}, got ${C / heads}`);
+  const { shader, width } = lanes("rope", half);
   const apply = (from: Tensor, to: Tensor, sign: number) =>
     g.dispatch({
-      shader: "rope",
+      shader,
       constants: {},
-      uniforms: [R, heads, half, f32(sign)],
+      uniforms: [R, heads, half / width, f32(sign)],
       bindings: [read(from), read(pos), read(table), write(to)],
-      workgroups: grid(R * heads * half, 64),
+      workgroups: grid((R * heads * half) / width, ELEMENTWISE),
       flops: 6 * R * heads * half,
     });
   const y = g.temp(`rope(${x.name})`, [R, C], x.requiresGrad);

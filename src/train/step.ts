@@ -103,7 +103,7 @@ export class Trainer {
     const tensors = weights.bind(g, trainable.lora ? { lora: trainable.lora } : { grads: trainable.grads });
     const positions = Math.min(config.max_position_embeddings, Math.max(...shapes.map(({ shape }) => shape.T)));
     const rope = ropeTable(positions, config.head_dim, config.rope_theta);
-    const table = g.input("rope", [positions, config.head_dim / 2, 2]);
+    const table = g.input("rope", [positions, 2, config.head_dim / 2]);
     const groups = shapes.map(({ shape, pairs }): GroupPlan => {
       const inputs = sequenceInputs(g, config, shape);
       const preference: PreferenceInputs = {
@@ -261,7 +261,7 @@ export class Scorer {
     const ctx = { g, variants: this.runtime.variants };
     const tensors = this.weights.bind(g, this.options);
     const rope = ropeTable(shape.T, config.head_dim, config.rope_theta);
-    const table = g.input("rope", [shape.T, config.head_dim / 2, 2]);
+    const table = g.input("rope", [shape.T, 2, config.head_dim / 2]);
     const inputs = sequenceInputs(g, config, shape);
     const logp = sequenceLogprobs(ctx, config, tensors, inputs, table);
     return compile("log-probs", g, this.runtime.device, this.runtime.pipelines).then((plan) => {

@@ -113,7 +113,7 @@ test.each([
     inputs: {
       x: { shape: [R, H * D] },
       pos: { shape: [R], data: Uint32Array.from({ length: R }, (_, i) => (i * 37) % 200) },
-      table: { shape: [200, D / 2, 2], data: ropeTable(200, D, 10000), grad: false },
+      table: { shape: [200, 2, D / 2], data: ropeTable(200, D, 10000), grad: false },
     },
     op: (ctx, { x, pos, table }) => rope(ctx, x!, pos!, table!, H),
     reference: ({ x, pos }) => ropes.rope(x!, pos!, H, D, 10000),
