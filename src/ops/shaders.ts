@@ -16,16 +16,18 @@ const parts = import.meta.glob<string>("../../shaders/include/*.wgsl", {
 
 /**
  * Text of `name`, or of `name?ROWS=8&F16=1`: what an `override` cannot set (sizes of arrays, types, the number of
- * copies) is declared as `const ROWS: u32 = 4u;` in the file and replaced here. Throws for an unknown shader or constant.
+ * copies) is declared as `const ROWS: u32 = 4u;` in the file and replaced here; the element type of an elementwise kernel
+ * likewise (`name?V=vec4f` and `alias V = f32;`). Throws for an unknown shader or constant.
  */
 export function shaderSource(key: string): string {
   const [name, query] = key.split("?") as [string, string?];
   let code = files[`../../shaders/${name}.wgsl`];
   if (code === undefined) throw new Error(`there is no shader shaders/${name}.wgsl`);
   for (const [constant, value] of new URLSearchParams(query ?? "")) {
-    const declaration = new RegExp(`const ${constant}: u32 = \\d+u;`);
+    const isType = constant === "V";
+    const declaration = new RegExp(isType ? `alias ${constant} = \\w+;` : `const ${constant}: u32 = \\d+u;`);
     if (!declaration.test(code)) throw new Error(`shaders/${name}.wgsl has no constant ${constant}`);
-    code = code.replace(declaration, `const ${constant}: u32 = ${value}u;`);
+    code = code.replace(declaration, isType ? `alias ${constant} = ${value};` : `const ${constant}: u32 = ${value}u;`);
   }
   return expand(code, name);
 }
