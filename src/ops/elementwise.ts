@@ -12,7 +12,7 @@ export function addResidual({ g }: OpContext, a: Tensor, b: Tensor): Tensor {
   const { shader, width } = lanes("add", a.size);
   g.dispatch({
     shader,
-    constants: {},
+    constants: { REPEAT: 0 },
     uniforms: [a.size / width, a.size / width],
     bindings: [read(a), read(b), write(y)],
     workgroups: grid(a.size / width, ELEMENTWISE),

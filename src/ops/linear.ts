@@ -81,7 +81,7 @@ export function addRows(ctx: OpContext, x: Tensor, table: Tensor): Tensor {
   const { shader, width } = lanes("add", x.size, table.size);
   g.dispatch({
     shader,
-    constants: {},
+    constants: { REPEAT: table.size < x.size ? 1 : 0 },
     uniforms: [x.size / width, table.size / width],
     bindings: [read(x), read(table), write(y)],
     workgroups: grid(x.size / width, ELEMENTWISE),
