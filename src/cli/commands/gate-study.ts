@@ -3,7 +3,7 @@ import { appendFile, mkdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Contour, defaultContour } from "../../base/contour.ts";
 import { sha256Hex } from "../../base/hash.ts";
-import type { WorldName } from "../../base/records.ts";
+import type { Task, WorldName } from "../../base/records.ts";
 import { wilson } from "../../base/stats.ts";
 import { runGate, sealKey } from "../../loop/gate.ts";
 import { createSealed } from "../../world/sealed.ts";
@@ -91,7 +91,14 @@ export const gateStudy = defineCommand({
       : [];
     if (!values.table) {
       const policy = await openPolicy(values.model, null);
-      const truth = await trueScores(policy, "base", values.items);
+      const exam: Exam = {
+        A: await examTasks("A", Math.min(1000, values.items)),
+        B: await examTasks("B", values.items),
+      };
+      const base: Scores = {
+        A: await graded(policy, "base", exam, "A", 0),
+        B: await graded(policy, "base", exam, "B", 0),
+      };
       for (const [kind, wanted] of [
         ["gain", values.gains],
         ["harm", values.harmful],
@@ -102,7 +109,7 @@ export const gateStudy = defineCommand({
             if (enough() || rows.some((row) => row.source === source.name && row.seed === seed)) continue;
             for (const { round, adapter } of await candidates(policy, source, seed, values["judge-model"])) {
               if (enough()) break;
-              const change = await trueChange(policy, adapter, kind, truth, values.items);
+              const change = await trueChange(policy, adapter, kind, exam, base);
               if (change === null) continue;
               const key = sha256Hex(`gate study ${source.name} ${seed} ${round}`);
               const report = await runGate(policy.engine, createSealed(), {
@@ -170,26 +177,27 @@ async function candidates(
   return found;
 }
 
-type Scores = Readonly<Record<"A" | "B", readonly boolean[]>>;
+type Examined = Extract<WorldName, "A" | "B">;
+/** The independent items, the same for every candidate: drawn once, since drawing costs as much as a third of answering. */
+type Exam = Readonly<Record<Examined, readonly Task[]>>;
+type Scores = Readonly<Record<Examined, readonly boolean[]>>;
 
+const examTasks = (world: Examined, count: number): Promise<readonly Task[]> =>
+  createSealed().items({ key: TRUTH_KEY, world, from: 0, count });
+
+/** Whether the greedy answers to the exam's tasks `from` … `to` − 1 are right. */
 async function graded(
   policy: OpenPolicy,
   adapter: string,
-  world: WorldName,
+  exam: Exam,
+  world: Examined,
   from: number,
-  count: number,
+  to = exam[world].length,
 ): Promise<boolean[]> {
   const sealed = createSealed();
-  const tasks = await sealed.items({ key: TRUTH_KEY, world, from, count });
+  const tasks = exam[world].slice(from, to);
   const answers = await policy.engine.greedy(tasks, { adapter, maxNewTokens: defaultContour.sample.maxNewTokens });
   return answers.map((answer, i) => sealed.grade({ key: TRUTH_KEY, world, index: from + i, answer }));
-}
-
-async function trueScores(policy: OpenPolicy, adapter: string, items: number): Promise<Scores> {
-  return {
-    A: await graded(policy, adapter, "A", 0, Math.min(1000, items)),
-    B: await graded(policy, adapter, "B", 0, items),
-  };
 }
 
 const share = (right: readonly boolean[]): number => right.filter(Boolean).length / right.length;
@@ -199,17 +207,17 @@ async function trueChange(
   policy: OpenPolicy,
   adapter: string,
   kind: Row["kind"],
+  exam: Exam,
   base: Scores,
-  items: number,
 ): Promise<{ A: number; B: number } | null> {
   const wanted = (change: number, slack: number) => (kind === "harm" ? change <= HARM + slack : change >= GAIN - slack);
-  const look = Math.min(500, items);
-  const first = await graded(policy, adapter, "B", 0, look);
+  const look = Math.min(500, exam.B.length);
+  const first = await graded(policy, adapter, exam, "B", 0, look);
   if (!wanted(share(first) - share(base.B.slice(0, look)), 0.03)) return null;
-  const rest = items > look ? await graded(policy, adapter, "B", look, items - look) : [];
+  const rest = await graded(policy, adapter, exam, "B", look);
   const B = share([...first, ...rest]) - share(base.B);
   if (!wanted(B, 0)) return null;
-  return { B, A: share(await graded(policy, adapter, "A", 0, base.A.length)) - share(base.A) };
+  return { B, A: share(await graded(policy, adapter, exam, "A", 0)) - share(base.A) };
 }
 
 function table(rows: readonly Row[]): string {
