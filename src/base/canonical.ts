@@ -1,4 +1,5 @@
 import { sha256Hex } from "./hash.ts";
+import { InputError, parseJson } from "./input.ts";
 
 /**
  * Canonical JSON: one text for one value, so that its SHA-256 names it.
@@ -7,7 +8,7 @@ import { sha256Hex } from "./hash.ts";
  */
 
 const bytesKey = "$bytes";
-/** Deeper than any of our records; keeps hostile files from overflowing the stack. */
+/** Deeper than any of our records. */
 const maxDepth = 64;
 
 /**
@@ -25,11 +26,11 @@ export function canonicalDigest(value: unknown): string {
 
 /**
  * The value that a canonical text stands for, bytes as Uint8Array.
- * Throws a SyntaxError if the text is no JSON or not in canonical form, so that no two texts give one value.
+ * Throws an InputError if the text is no JSON or not in canonical form, so that no two texts give one value.
  */
 export function parseCanonical(text: string): unknown {
-  const value = revive(JSON.parse(text), 0);
-  if (canonicalJson(value) !== text) throw new SyntaxError("the text is JSON but not in canonical form");
+  const value = revive(parseJson(text, "the text"));
+  if (canonicalJson(value) !== text) throw new InputError("the text is JSON but not in canonical form");
   return value;
 }
 
@@ -40,13 +41,13 @@ export function toBase64(bytes: Uint8Array): string {
   return btoa(binary);
 }
 
-/** Bytes of a base64 text. Throws a SyntaxError if it is none. */
+/** Bytes of a base64 text. Throws an InputError if it is none. */
 export function fromBase64(text: string): Uint8Array {
   let binary: string;
   try {
     binary = atob(text);
   } catch {
-    throw new SyntaxError("the bytes are not valid base64");
+    throw new InputError("the bytes are not valid base64");
   }
   const bytes = new Uint8Array(binary.length);
   for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
@@ -80,18 +81,17 @@ function write(value: unknown, path: string, depth: number): string {
   throw fault(path, `${describe(value)}, which JSON cannot hold`);
 }
 
-function revive(value: unknown, depth: number): unknown {
-  if (depth > maxDepth) throw new SyntaxError(`nested more than ${maxDepth} levels deep`);
+function revive(value: unknown): unknown {
   if (value === null || typeof value !== "object") return value;
-  if (Array.isArray(value)) return value.map((item) => revive(item, depth + 1));
+  if (Array.isArray(value)) return value.map(revive);
   if (Object.hasOwn(value, bytesKey)) {
     const text = (value as Record<string, unknown>)[bytesKey];
     if (typeof text !== "string" || Object.keys(value).length !== 1)
-      throw new SyntaxError(`${bytesKey} is reserved for base64 text`);
+      throw new InputError(`${bytesKey} is reserved for base64 text`);
     return fromBase64(text);
   }
   // fromEntries defines own properties, so a key named __proto__ stays data.
-  return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, revive(field, depth + 1)]));
+  return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, revive(field)]));
 }
 
 const isPlain = (value: object): boolean => {

@@ -1,5 +1,6 @@
 /** The judge's folder: config.json, image_encoder.onnx, text_encoder.onnx. */
 import { sha256Hex } from "../base/hash.ts";
+import { InputError, parseJson } from "../base/input.ts";
 import type { Head } from "./measure.ts";
 import type { Calibration } from "./metrics.ts";
 import { createOnnxScorer, type OnnxJudge, type OnnxJudgeOptions } from "./onnx.ts";
@@ -33,7 +34,7 @@ export async function openJudge(
 ): Promise<Judge> {
   const need = async (name: string): Promise<Uint8Array> => {
     const bytes = await read(name);
-    if (bytes === null) throw new Error(`the judge has no file ${name}: make it with "autodidact pretrain-judge"`);
+    if (bytes === null) throw new InputError(`the judge has no file ${name}: make it with "autodidact pretrain-judge"`);
     return bytes;
   };
   const text = await need(CONFIG_FILE);
@@ -42,7 +43,7 @@ export async function openJudge(
     const bytes = await need(name);
     const hash = sha256Hex(bytes);
     if (hash !== config.files[name])
-      throw new Error(
+      throw new InputError(
         `the judge's ${name} is damaged: its SHA-256 is ${hash.slice(0, 12)}…, config.json says ${config.files[name].slice(0, 12)}…. Fetch it again.`,
       );
     return bytes;
@@ -53,18 +54,18 @@ export async function openJudge(
 }
 
 function parseConfig(text: string): JudgeConfig {
-  let config: Partial<JudgeConfig> | null;
-  try {
-    config = JSON.parse(text) as Partial<JudgeConfig> | null;
-  } catch (cause) {
-    throw new Error(`the judge's config.json is no JSON: ${(cause as Error).message}`, { cause });
-  }
+  const source = "the judge's config.json";
+  const config = parseJson(text, source) as Partial<JudgeConfig> | null;
   if (config?.model_type !== "autodidact-judge")
-    throw new Error(`the judge's config.json says model_type ${String(config?.model_type)}, wanted autodidact-judge`);
+    throw new InputError(
+      `${source} says model_type ${String(config?.model_type).slice(0, 80)}, wanted autodidact-judge`,
+    );
   for (const name of [IMAGE_FILE, TEXT_FILE] as const)
-    if (typeof config.files?.[name] !== "string") throw new Error(`the judge's config.json has no SHA-256 of ${name}`);
-  for (const head of ["onnx-image", "onnx-text"] as const)
-    if (typeof config.calibration?.[head]?.slope !== "number")
-      throw new Error(`the judge's config.json has no calibration of ${head}`);
+    if (typeof config.files?.[name] !== "string") throw new InputError(`${source} has no SHA-256 of ${name}`);
+  for (const head of ["onnx-image", "onnx-text"] as const) {
+    const { slope, intercept } = config.calibration?.[head] ?? {};
+    if (!Number.isFinite(slope) || !Number.isFinite(intercept))
+      throw new InputError(`${source} has no calibration of ${head}`);
+  }
   return config as JudgeConfig;
 }

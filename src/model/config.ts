@@ -1,3 +1,4 @@
+import { InputError } from "../base/input.ts";
 import { asObject, describe, Fields, type JsonObject, parseObject } from "./json.ts";
 
 /** Architectures that this engine runs; the names stand in config.json under "architectures". */
@@ -61,7 +62,14 @@ export type Projection = (typeof PROJECTIONS)[number];
 const ATTENTION_PROJECTIONS: readonly Projection[] = ["q_proj", "k_proj", "v_proj", "o_proj"];
 
 /** Sizes above these are typing errors, not models. */
-const LIMITS = { vocabulary: 2 ** 21, width: 2 ** 17, layers: 512, heads: 1024, positions: 2 ** 24 } as const;
+const LIMITS = {
+  vocabulary: 2 ** 21,
+  width: 2 ** 17,
+  layers: 512,
+  heads: 1024,
+  positions: 2 ** 24,
+  theta: 1e12,
+} as const;
 
 /** Features of a config.json that change the result and that this engine does not compute: field → the value that is fine. */
 const UNSUPPORTED: readonly { readonly field: string; readonly fine: readonly unknown[]; readonly why: string }[] = [
@@ -116,7 +124,7 @@ export function parseConfig(json: string | JsonObject, source = "config.json"): 
     num_attention_heads,
     num_key_value_heads,
     head_dim,
-    rms_norm_eps: fields.positive("rms_norm_eps", 1e-6),
+    rms_norm_eps: fields.positive("rms_norm_eps", 1, 1e-6),
     rope_theta: readRopeTheta(fields),
     tie_word_embeddings: fields.flag("tie_word_embeddings", false),
     max_position_embeddings: fields.count("max_position_embeddings", LIMITS.positions, 2048),
@@ -208,9 +216,9 @@ export function parameterCount(config: ModelConfig): number {
 function readArchitecture(fields: Fields): Architecture {
   const value = fields.json.architectures;
   const name = Array.isArray(value) ? (value as unknown[])[0] : value;
-  if (name === undefined || name === null) throw new Error(`${fields.source}: "architectures" is missing`);
+  if (name === undefined || name === null) throw new InputError(`${fields.source}: "architectures" is missing`);
   if (typeof name !== "string" || !Object.hasOwn(ARCHITECTURES, name)) {
-    throw new Error(
+    throw new InputError(
       `${fields.source}: architecture ${describe(name)} is not supported; supported are ${SUPPORTED_ARCHITECTURES.join(", ")}`,
     );
   }
@@ -239,13 +247,13 @@ function readRopeTheta(fields: Fields): number {
       asObject(fields.json.rope_parameters, "rope_parameters"),
       `${fields.source}: rope_parameters`,
     );
-    if (rope.has("rope_theta")) return rope.positive("rope_theta");
+    if (rope.has("rope_theta")) return rope.positive("rope_theta", LIMITS.theta);
   }
-  return fields.positive("rope_theta", 10000);
+  return fields.positive("rope_theta", LIMITS.theta, 10000);
 }
 
 function readVision(fields: Fields): VisionConfig {
-  if (!fields.has("vision")) throw new Error(`${fields.source}: "vision" is missing`);
+  if (!fields.has("vision")) throw new InputError(`${fields.source}: "vision" is missing`);
   const source = `${fields.source}: vision`;
   const vision = new Fields(asObject(fields.json.vision, source), source);
   const image_size = vision.count("image_size", 4096);

@@ -1,5 +1,6 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
+import { InputError } from "../base/input.ts";
 import { configJson, type ModelConfig, parameterCount, parseConfig, tensorShapes } from "./config.ts";
 import { asObject, decodeUtf8, describe, Fields, type JsonObject, parseObject } from "./json.ts";
 import {
@@ -74,7 +75,7 @@ export async function loadModel(files: Files): Promise<LoadedModel> {
     const data = toFloat32(views.get(name) as TensorView);
     const bad = data.findIndex((value) => !Number.isFinite(value));
     if (bad >= 0)
-      throw new Error(
+      throw new InputError(
         `${files.name}: tensor "${name}" has the value ${data[bad]} at element ${bad}: the weights are damaged`,
       );
     tensors.set(name, { shape, data });
@@ -130,7 +131,8 @@ async function loadGenerationConfig(files: Files, config: ModelConfig): Promise<
   const fields = new Fields(parseObject(decodeUtf8(bytes, source), source), source);
   const number = (name: string): number | null => {
     const value = fields.json[name] ?? null;
-    if (value !== null && typeof value !== "number") fields.fail(name, "must be a number", value);
+    if (value !== null && !(Number.isFinite(value) && (value as number) >= 0))
+      fields.fail(name, "must be a number, 0 or more", value);
     return value as number | null;
   };
   return {
@@ -153,7 +155,7 @@ async function loadWeights(
   const add = (name: string, bytes: Uint8Array): void => {
     digest.update(bytes);
     for (const [tensor, view] of readSafetensors(bytes, `${files.name}: ${name}`).tensors) {
-      if (views.has(tensor)) throw new Error(`${files.name}: tensor "${tensor}" stands in more than one shard`);
+      if (views.has(tensor)) throw new InputError(`${files.name}: tensor "${tensor}" stands in more than one shard`);
       views.set(tensor, view);
     }
   };
@@ -171,20 +173,20 @@ async function loadWeights(
 /** The shards that the index names, sorted. */
 async function shardNames(files: Files): Promise<string[]> {
   const bytes = await files.read(INDEX);
-  if (bytes === null) throw new Error(`${files.name} has neither ${SINGLE} nor ${INDEX}${await others(files)}`);
+  if (bytes === null) throw new InputError(`${files.name} has neither ${SINGLE} nor ${INDEX}${await others(files)}`);
   const index = parseObject(decodeUtf8(bytes, INDEX), INDEX);
   const map = asObject(index.weight_map, `${INDEX}: "weight_map"`);
   const names = new Set<string>();
   for (const [tensor, file] of Object.entries(map)) {
     // Plain names only: an index must not reach outside its folder.
     if (typeof file !== "string" || !/^[\w.-]+\.safetensors$/.test(file)) {
-      throw new Error(
+      throw new InputError(
         `${INDEX}: tensor "${tensor}" stands in ${describe(file)}, which is not the name of a safetensors file`,
       );
     }
     names.add(file);
   }
-  if (names.size === 0) throw new Error(`${INDEX}: "weight_map" is empty`);
+  if (names.size === 0) throw new InputError(`${INDEX}: "weight_map" is empty`);
   return [...names].sort();
 }
 
@@ -192,19 +194,21 @@ function checkTensors(views: ReadonlyMap<string, TensorView>, config: ModelConfi
   const expected = tensorShapes(config);
   const missing = [...expected.keys()].filter((name) => !views.has(name));
   if (missing.length > 0) {
-    throw new Error(`${source}: the weights lack ${missing.length} of ${expected.size} tensors: ${someOf(missing)}`);
+    throw new InputError(
+      `${source}: the weights lack ${missing.length} of ${expected.size} tensors: ${someOf(missing)}`,
+    );
   }
   const tied = config.tie_word_embeddings ? "lm_head.weight" : null;
   const extra = [...views.keys()].filter((name) => !expected.has(name) && name !== tied && !IGNORED.test(name));
   if (extra.length > 0) {
-    throw new Error(
+    throw new InputError(
       `${source}: the weights have ${extra.length} tensors that ${config.architectures[0]} does not use: ${someOf(extra)}`,
     );
   }
   for (const [name, shape] of expected) {
     const found = (views.get(name) as TensorView).shape;
     if (found.length !== shape.length || found.some((size, i) => size !== shape[i])) {
-      throw new Error(`${source}: [shape] ${name}: want (${shape.join(", ")}), got (${found.join(", ")})`);
+      throw new InputError(`${source}: [shape] ${name}: want (${shape.join(", ")}), got (${found.join(", ")})`);
     }
   }
 }
@@ -217,7 +221,7 @@ export function someOf(names: readonly string[]): string {
 
 async function readRequired(files: Files, name: string): Promise<Uint8Array> {
   const bytes = await files.read(name);
-  if (bytes === null) throw new Error(`${files.name} has no ${name}${await others(files)}`);
+  if (bytes === null) throw new InputError(`${files.name} has no ${name}${await others(files)}`);
   return bytes;
 }
 

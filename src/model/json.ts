@@ -1,22 +1,17 @@
 /** Reading of JSON documents that somebody else wrote: every error names the document and the field. */
+import { InputError, parseJson } from "../base/input.ts";
 
 export type JsonObject = { readonly [key: string]: unknown };
 
 /** Parses a JSON object. `source` is the file's name for the error message. */
 export function parseObject(text: string, source: string): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new Error(`${source} is not valid JSON: ${(error as Error).message}`);
-  }
-  return asObject(value, source);
+  return asObject(parseJson(text, source), source);
 }
 
 /** `value` as an object, or an error that names `what`. */
 export function asObject(value: unknown, what: string): JsonObject {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new Error(`${what} must be a JSON object, found ${describe(value)}`);
+    throw new InputError(`${what} must be a JSON object, found ${describe(value)}`);
   }
   return value as JsonObject;
 }
@@ -26,7 +21,7 @@ export function decodeUtf8(bytes: Uint8Array, source: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw new Error(`${source} is not UTF-8 text`);
+    throw new InputError(`${source} is not UTF-8 text`);
   }
 }
 
@@ -60,12 +55,11 @@ export class Fields {
     return value as number;
   }
 
-  /** Finite number > 0. */
-  positive(name: string, fallback?: number): number {
+  /** Number in (0, limit]. */
+  positive(name: string, limit: number, fallback?: number): number {
     const value = this.#value(name, fallback);
-    if (typeof value !== "number" || !Number.isFinite(value) || value <= 0) {
-      this.fail(name, "must be a number above 0", value);
-    }
+    if (typeof value !== "number" || !(value > 0)) this.fail(name, "must be a number above 0", value);
+    if ((value as number) > limit) this.fail(name, `must be at most ${limit}`, value);
     return value as number;
   }
 
@@ -101,12 +95,12 @@ export class Fields {
   }
 
   fail(name: string, problem: string, value: unknown): never {
-    throw new Error(`${this.source}: "${name}" ${problem}, found ${describe(value)}`);
+    throw new InputError(`${this.source}: "${name}" ${problem}, found ${describe(value)}`);
   }
 
   #value(name: string, fallback: unknown): unknown {
     if (this.has(name)) return this.json[name];
-    if (fallback === undefined) throw new Error(`${this.source}: "${name}" is missing`);
+    if (fallback === undefined) throw new InputError(`${this.source}: "${name}" is missing`);
     return fallback;
   }
 }

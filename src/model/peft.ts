@@ -1,5 +1,6 @@
 /** LoRA adapters in PEFT's format: adapter_config.json and adapter_model.safetensors. */
 import { sha256Hex } from "../base/hash.ts";
+import { InputError } from "../base/input.ts";
 import { type ModelConfig, PROJECTIONS, type Projection, projectionPath, projectionShape } from "./config.ts";
 import { type Files, someOf } from "./hf.ts";
 import { decodeUtf8, describe, Fields, parseObject } from "./json.ts";
@@ -37,6 +38,7 @@ export const ADAPTER_CONFIG = "adapter_config.json";
 export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
 
 const MAX_RANK = 4096;
+const MAX_ALPHA = 1e6;
 
 /** PEFT features that change the result and are not computed here. Absent, null, false and empty are fine. */
 const UNSUPPORTED = [
@@ -71,10 +73,11 @@ export function loraScaling(r: number, alpha: number, rslora = false): number {
 export function parseTargets(value: string | readonly string[], source = "target_modules"): Projection[] {
   const names = typeof value === "string" ? value.split(",").map((name) => name.trim()) : value;
   if (names.length === 1 && names[0] === "all-linear") return [...PROJECTIONS];
-  if (names.length === 0) throw new Error(`${source} is empty; name some of ${PROJECTIONS.join(", ")}, or all-linear`);
+  if (names.length === 0)
+    throw new InputError(`${source} is empty; name some of ${PROJECTIONS.join(", ")}, or all-linear`);
   for (const name of names) {
     if (!(PROJECTIONS as readonly string[]).includes(name)) {
-      throw new Error(
+      throw new InputError(
         `${source}: ${describe(name)} is not supported; supported are ${PROJECTIONS.join(", ")}, and all-linear`,
       );
     }
@@ -87,8 +90,10 @@ export async function loadAdapter(files: Files, model: ModelConfig): Promise<Lor
   const [config, weights] = [await files.read(ADAPTER_CONFIG), await files.read(ADAPTER_WEIGHTS)];
   const names = await files.list();
   const found = names.length === 0 ? "the folder is empty or does not exist" : `it has ${someOf(names)}`;
-  if (config === null) throw new Error(`${files.name} is not a PEFT adapter: it has no ${ADAPTER_CONFIG} (${found})`);
-  if (weights === null) throw new Error(`${files.name} is not a PEFT adapter: it has no ${ADAPTER_WEIGHTS} (${found})`);
+  if (config === null)
+    throw new InputError(`${files.name} is not a PEFT adapter: it has no ${ADAPTER_CONFIG} (${found})`);
+  if (weights === null)
+    throw new InputError(`${files.name} is not a PEFT adapter: it has no ${ADAPTER_WEIGHTS} (${found})`);
   return parseAdapter(decodeUtf8(config, ADAPTER_CONFIG), weights, model, files.name);
 }
 
@@ -116,12 +121,12 @@ export function parseAdapter(
     }
     views.delete(name);
     if (view.shape.length !== 2 || view.shape[0] !== shape[0] || view.shape[1] !== shape[1]) {
-      throw new Error(`${source}: [shape] ${name}: want (${shape.join(", ")}), got (${view.shape.join(", ")})`);
+      throw new InputError(`${source}: [shape] ${name}: want (${shape.join(", ")}), got (${view.shape.join(", ")})`);
     }
     const data = toFloat32(view);
     const bad = data.findIndex((value) => !Number.isFinite(value));
     if (bad >= 0)
-      throw new Error(`${source}: ${name} has the value ${data[bad]} at element ${bad}: the adapter is damaged`);
+      throw new InputError(`${source}: ${name} has the value ${data[bad]} at element ${bad}: the adapter is damaged`);
     return { shape, data };
   };
   for (const [path, shapes] of adapterShapes(model, settings.r, settings.targets)) {
@@ -129,9 +134,10 @@ export function parseAdapter(
     const B = take(`base_model.model.${path}.lora_B.weight`, shapes.B);
     if (A !== null && B !== null) tensors.set(path, { A, B });
   }
-  if (missing.length > 0) throw new Error(`${source}: the adapter lacks ${missing.length} tensors: ${someOf(missing)}`);
+  if (missing.length > 0)
+    throw new InputError(`${source}: the adapter lacks ${missing.length} tensors: ${someOf(missing)}`);
   if (views.size > 0) {
-    throw new Error(
+    throw new InputError(
       `${source}: the adapter has ${views.size} tensors that do not belong to this model: ${someOf([...views.keys()])}`,
     );
   }
@@ -173,13 +179,13 @@ function readSettings(fields: Fields): Omit<LoraAdapter, "tensors"> {
     );
   }
   const r = fields.count("r", MAX_RANK, 8);
-  const alpha = fields.positive("lora_alpha", 8);
+  const alpha = fields.positive("lora_alpha", MAX_ALPHA, 8);
   const rslora = fields.flag("use_rslora", false);
   const where = `${fields.source}: "target_modules"`;
   const modules = fields.json.target_modules;
   const list = Array.isArray(modules) && modules.every((name) => typeof name === "string");
   if (typeof modules !== "string" && !list)
-    throw new Error(`${where} must be a list of names, found ${describe(modules)}`);
+    throw new InputError(`${where} must be a list of names, found ${describe(modules)}`);
   return {
     r,
     alpha,

@@ -1,4 +1,5 @@
 /** Rows of JSON Lines files: sequences, completions and preferences, as text or as token ids. Every error names the file's line. */
+import { InputError } from "../base/input.ts";
 import { describe, type JsonObject, parseObject } from "./json.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -31,7 +32,7 @@ export function parseRows(text: string, source: string): Row[] {
     const where = `${source}:${index + 1}`;
     if (line.trim() !== "") rows.push({ where, json: parseObject(line, where) });
   });
-  if (rows.length === 0) throw new Error(`${source} has no rows`);
+  if (rows.length === 0) throw new InputError(`${source} has no rows`);
   return rows;
 }
 
@@ -46,8 +47,8 @@ export function parseSequence({ json, where }: Row, options: RowOptions): number
   let tokens: number[];
   if (json.tokens !== undefined) tokens = readIds(json, "tokens", where, options.vocabulary);
   else if (json.text !== undefined) tokens = encode(readText(json, "text", where), where, options);
-  else throw new Error(`${where}: want {"tokens": […]} or {"text": "…"}, found the fields ${fieldsOf(json)}`);
-  if (tokens.length === 0) throw new Error(`${where}: want at least 1 token, found none`);
+  else throw new InputError(`${where}: want {"tokens": […]} or {"text": "…"}, found the fields ${fieldsOf(json)}`);
+  if (tokens.length === 0) throw new InputError(`${where}: want at least 1 token, found none`);
   return tokens;
 }
 
@@ -63,7 +64,7 @@ export function parsePreference({ json, where }: Row, options: RowOptions): Pref
     return { prompt_ids: ids("prompt_ids"), chosen_ids: ids("chosen_ids"), rejected_ids: ids("rejected_ids"), extra };
   }
   if (json.prompt === undefined) {
-    throw new Error(
+    throw new InputError(
       `${where}: want {"prompt","chosen","rejected"} or {"prompt_ids","chosen_ids","rejected_ids"}, found the fields ${fieldsOf(json)}`,
     );
   }
@@ -80,7 +81,7 @@ export function parseCompletion({ json, where }: Row, options: RowOptions): Comp
     return { prompt_ids: ids("prompt_ids"), completion_ids: ids("completion_ids") };
   }
   if (json.prompt === undefined) {
-    throw new Error(
+    throw new InputError(
       `${where}: want {"prompt","completion"} or {"prompt_ids","completion_ids"}, found the fields ${fieldsOf(json)}`,
     );
   }
@@ -90,7 +91,7 @@ export function parseCompletion({ json, where }: Row, options: RowOptions): Comp
 
 function encodePrompt(json: JsonObject, where: string, options: RowOptions): number[] {
   const ids = encode(readText(json, "prompt", where), where, options);
-  if (ids.length === 0) throw new Error(`${where}: "prompt" has no tokens`);
+  if (ids.length === 0) throw new InputError(`${where}: "prompt" has no tokens`);
   return ids;
 }
 
@@ -104,13 +105,13 @@ function encodeCompletion(
 ): number[] {
   const text = withEos(readText(json, name, where), options.tokenizer as Tokenizer);
   const ids = encode(readText(json, "prompt", where) + text, where, options).slice(prompt_ids.length);
-  if (ids.length === 0) throw new Error(`${where}: "${name}" has no tokens`);
+  if (ids.length === 0) throw new InputError(`${where}: "${name}" has no tokens`);
   return ids;
 }
 
 function readSomeIds(json: JsonObject, name: string, where: string, vocabulary: number): number[] {
   const value = readIds(json, name, where, vocabulary);
-  if (value.length === 0) throw new Error(`${where}: "${name}" is empty`);
+  if (value.length === 0) throw new InputError(`${where}: "${name}" is empty`);
   return value;
 }
 
@@ -126,23 +127,24 @@ function withEos(text: string, tokenizer: Tokenizer): string {
 }
 
 function encode(text: string, where: string, { tokenizer }: RowOptions): number[] {
-  if (tokenizer === null) throw new Error(`${where}: is text, but the model has no tokenizer.json; give token ids`);
+  if (tokenizer === null)
+    throw new InputError(`${where}: is text, but the model has no tokenizer.json; give token ids`);
   return tokenizer.encode(text, { addSpecialTokens: true });
 }
 
 function readText(json: JsonObject, name: string, where: string): string {
   const value = json[name];
-  if (typeof value !== "string") throw new Error(`${where}: "${name}" must be a string, found ${describe(value)}`);
+  if (typeof value !== "string") throw new InputError(`${where}: "${name}" must be a string, found ${describe(value)}`);
   return value;
 }
 
 function readIds(json: JsonObject, name: string, where: string, vocabulary: number): number[] {
   const start = where === "" ? name : `${where}: "${name}"`;
   const value = json[name];
-  if (!Array.isArray(value)) throw new Error(`${start} must be a list of token ids, found ${describe(value)}`);
+  if (!Array.isArray(value)) throw new InputError(`${start} must be a list of token ids, found ${describe(value)}`);
   value.forEach((id: unknown, place) => {
     if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= vocabulary) {
-      throw new Error(
+      throw new InputError(
         `${start} must hold token ids from 0 to ${vocabulary - 1}, found ${describe(id)} at place ${place}`,
       );
     }

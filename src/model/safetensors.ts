@@ -2,6 +2,7 @@
  * safetensors: u64 length of the header, the header (JSON: name → dtype, shape, data_offsets), then the tensors' bytes.
  * Format: https://github.com/huggingface/safetensors#format. Little-endian throughout.
  */
+import { InputError } from "../base/input.ts";
 import { asObject, decodeUtf8, describe, type JsonObject, parseObject } from "./json.ts";
 
 const BYTES = { F64: 8, I64: 8, F32: 4, I32: 4, F16: 2, BF16: 2, I8: 1, U8: 1 } as const;
@@ -42,7 +43,7 @@ const MAX_RANK = 8;
  */
 export function readSafetensors(file: Uint8Array, source: string): Safetensors {
   const fail = (problem: string): never => {
-    throw new Error(`${source} is not a valid safetensors file: ${problem}`);
+    throw new InputError(`${source} is not a valid safetensors file: ${problem}`);
   };
   if (file.byteLength < 8) fail(`it has ${file.byteLength} bytes, at least 8 are needed (is the download complete?)`);
   const length = new DataView(file.buffer, file.byteOffset, 8).getBigUint64(0, true);
@@ -84,20 +85,22 @@ export function readSafetensors(file: Uint8Array, source: string): Safetensors {
 function readEntry(entry: JsonObject, where: string): { dtype: Dtype; shape: number[]; start: number; end: number } {
   const { dtype, shape, data_offsets: offsets } = entry;
   if (typeof dtype !== "string" || !Object.hasOwn(BYTES, dtype)) {
-    throw new Error(
+    throw new InputError(
       `${where}: dtype ${describe(dtype)} is not supported; supported are ${Object.keys(BYTES).join(", ")}`,
     );
   }
   if (!isSizes(shape) || shape.length > MAX_RANK) {
-    throw new Error(`${where}: shape must be a list of at most ${MAX_RANK} whole numbers, found ${describe(shape)}`);
+    throw new InputError(
+      `${where}: shape must be a list of at most ${MAX_RANK} whole numbers, found ${describe(shape)}`,
+    );
   }
   if (!isSizes(offsets) || offsets.length !== 2 || (offsets[0] as number) > (offsets[1] as number)) {
-    throw new Error(`${where}: data_offsets must be [begin, end], found ${describe(offsets)}`);
+    throw new InputError(`${where}: data_offsets must be [begin, end], found ${describe(offsets)}`);
   }
   const [start, end] = offsets as [number, number];
   const size = product(shape) * BYTES[dtype as Dtype];
   if (end - start !== size) {
-    throw new Error(
+    throw new InputError(
       `${where}: shape [${shape.join(", ")}] of ${dtype} takes ${size} bytes, data_offsets give ${end - start}`,
     );
   }
@@ -113,7 +116,7 @@ function readMetadata(header: JsonObject, source: string): Map<string, string> {
   if (!Object.hasOwn(header, "__metadata__")) return metadata;
   for (const [key, value] of Object.entries(asObject(header.__metadata__, `${source}: __metadata__`))) {
     if (typeof value !== "string")
-      throw new Error(`${source}: __metadata__ "${key}" must be a string, found ${describe(value)}`);
+      throw new InputError(`${source}: __metadata__ "${key}" must be a string, found ${describe(value)}`);
     metadata.set(key, value);
   }
   return metadata;

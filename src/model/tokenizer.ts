@@ -1,4 +1,5 @@
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
+import { InputError } from "../base/input.ts";
 import { asObject, describe, type JsonObject, parseObject } from "./json.ts";
 
 /** Text ↔ token ids by a model's own tokenizer.json. */
@@ -31,18 +32,21 @@ export function parseTokenizer(tokenizerJson: string, configJson: string | null,
   const config = configJson === null ? {} : parseObject(configJson, "tokenizer_config.json");
   const model = asObject(json.model, `${source}: "model"`);
   if (model.type !== undefined && !MODEL_TYPES.includes(model.type)) {
-    throw new Error(
+    throw new InputError(
       `${source}: model type ${describe(model.type)} is not supported; supported are ${MODEL_TYPES.join(", ")}`,
     );
   }
+  checkParts(json, vocabulary, source);
   const inner = construct(json, config, source);
   const unknown = unknownId(model);
 
   const ids = [...inner.get_vocab(true).values()];
   const largest = ids.reduce((a, b) => Math.max(a, b), -1);
-  if (ids.length === 0) throw new Error(`${source}: the vocabulary is empty`);
+  if (ids.length === 0) throw new InputError(`${source}: the vocabulary is empty`);
   if (largest >= vocabulary) {
-    throw new Error(`${source}: token id ${largest} does not fit the model, whose vocabulary has ${vocabulary} tokens`);
+    throw new InputError(
+      `${source}: token id ${largest} does not fit the model, whose vocabulary has ${vocabulary} tokens`,
+    );
   }
 
   const id = (token: string): number | null => inner.token_to_id(token) ?? null;
@@ -56,22 +60,26 @@ export function parseTokenizer(tokenizerJson: string, configJson: string | null,
   return {
     size: ids.length,
     encode(text, options = {}) {
-      const encoded = inner.encode(text, { add_special_tokens: options.addSpecialTokens ?? false });
+      const encoded = guarded(`${source} cannot encode a text`, () =>
+        inner.encode(text, { add_special_tokens: options.addSpecialTokens ?? false }),
+      );
       return encoded.ids.map((value, place) => {
         // A word-level vocabulary without an entry for the word: its unknown token, as Transformers does it.
         const token = (value as number | undefined) ?? unknown;
-        if (token === null) throw new Error(`the tokenizer has no token for ${describe(encoded.tokens[place])}`);
+        if (token === null) throw new InputError(`the tokenizer has no token for ${describe(encoded.tokens[place])}`);
         return token;
       });
     },
     decode(tokens, options = {}) {
       for (const token of tokens) {
         if (inner.id_to_token(token) === undefined)
-          throw new Error(`the tokenizer has no token with id ${describe(token)}`);
+          throw new InputError(`the tokenizer has no token with id ${describe(token)}`);
       }
       return tokens.length === 0
         ? ""
-        : inner.decode([...tokens], { skip_special_tokens: options.skipSpecialTokens ?? true });
+        : guarded(`${source} cannot decode tokens`, () =>
+            inner.decode([...tokens], { skip_special_tokens: options.skipSpecialTokens ?? true }),
+          );
     },
     token: (value) => inner.id_to_token(value) ?? null,
     id,
@@ -82,11 +90,72 @@ export function parseTokenizer(tokenizerJson: string, configJson: string | null,
 
 function construct(json: JsonObject, config: JsonObject, source: string): HuggingFaceTokenizer {
   const empty = { added_tokens: [], normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null };
+  return guarded(`${source} cannot be used`, () => new HuggingFaceTokenizer({ ...empty, ...json }, config));
+}
+
+/** Runs the tokenizers package, which trusts its files: what it stumbles over becomes an InputError. */
+function guarded<T>(what: string, work: () => T): T {
   try {
-    return new HuggingFaceTokenizer({ ...empty, ...json }, config);
-  } catch (error) {
-    throw new Error(`${source} cannot be used: ${(error as Error).message}`);
+    return work();
+  } catch (cause) {
+    // Its own errors are sentences; those of the language would tell of its insides.
+    const own = cause instanceof Error && Object.getPrototypeOf(cause) === Error.prototype;
+    const why = own ? cause.message : "its normalizer, pre_tokenizer, post_processor, decoder or model is malformed";
+    throw new InputError(`${what}: ${why}`, { cause });
   }
+}
+
+/** Longer patterns are no word splitter. */
+const MAX_PATTERN = 4096;
+const PARTS = ["normalizer", "pre_tokenizer", "post_processor", "decoder"] as const;
+
+/** The vocabulary, merges, added tokens and pattern texts: what the package takes over without a look. */
+function checkParts(json: JsonObject, vocabulary: number, source: string): void {
+  const model = json.model as JsonObject;
+  const isId = (id: unknown): boolean => Number.isSafeInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 31;
+  const fail = (where: string, want: string, found: unknown): never => {
+    throw new InputError(`${source}: ${where} must ${want}, found ${describe(found)}`);
+  };
+  if (Array.isArray(model.vocab)) {
+    const entry = (one: unknown): boolean =>
+      Array.isArray(one) && one.length === 2 && typeof one[0] === "string" && Number.isFinite(one[1]);
+    const bad = model.vocab.findIndex((one) => !entry(one));
+    if (bad >= 0) fail(`"vocab" entry ${bad}`, "be a token and its score", model.vocab[bad]);
+    const unknown = model.unk_id ?? 0;
+    if (!isId(unknown) || (unknown as number) >= model.vocab.length) fail('"unk_id"', "name a token", unknown);
+  } else {
+    for (const [token, id] of Object.entries(asObject(model.vocab, `${source}: "vocab"`)))
+      if (!isId(id)) fail(`the id of ${describe(token)}`, `be a whole number below ${vocabulary}`, id);
+  }
+  const merges = listOf(model.merges, `${source}: "merges"`);
+  const isMerge = (one: unknown): boolean =>
+    typeof one === "string" ||
+    (Array.isArray(one) && one.length === 2 && one.every((part) => typeof part === "string"));
+  const bad = merges.findIndex((one) => !isMerge(one));
+  if (bad >= 0) fail(`"merges" entry ${bad}`, "be two tokens", merges[bad]);
+  for (const added of listOf(json.added_tokens, `${source}: "added_tokens"`)) {
+    const token = asObject(added, `${source}: an added token`);
+    if (typeof token.content !== "string" || token.content === "" || !isId(token.id))
+      fail("an added token", `have a content and an id below ${vocabulary}`, added);
+  }
+  for (const name of PARTS) checkPart(json[name], `${source}: "${name}"`);
+}
+
+/** Objects with a type, lists of them, and texts of a bounded length all the way down. */
+function checkPart(part: unknown, where: string): void {
+  if (typeof part === "string") {
+    if (part.length > MAX_PATTERN) throw new InputError(`${where} has a text of more than ${MAX_PATTERN} characters`);
+  } else if (Array.isArray(part)) {
+    for (const one of part) checkPart(one, where);
+  } else if (typeof part === "object" && part !== null) {
+    for (const [key, one] of Object.entries(part)) if (key !== "precompiled_charsmap") checkPart(one, where);
+  }
+}
+
+function listOf(value: unknown, where: string): readonly unknown[] {
+  if (value === undefined || value === null) return [];
+  if (!Array.isArray(value)) throw new InputError(`${where} must be a list, found ${describe(value)}`);
+  return value;
 }
 
 /** Id of the model's "unk_token", null if there is none. */

@@ -1,6 +1,6 @@
 import { computed, signal } from "@preact/signals";
 import type { LoopEvent, Progress } from "../base/events.ts";
-import { parseJsonLine } from "../base/jsonl.ts";
+import { readRecording } from "../base/recording.ts";
 import type { Failure, Result } from "../worker/api.ts";
 import { introLength, schedule } from "./pacing.ts";
 import { done, failure, type Session, type SessionStatus } from "./session.ts";
@@ -9,34 +9,8 @@ import { Timeline } from "./timeline.ts";
 /** The recorded real run that ships with the page: an events.jsonl, gzipped or plain. */
 export const recordingUrl = "recordings/default.jsonl.gz";
 
-const sliceMs = 10;
 /** A recording moves at most ten times a second; events in between are shown together. */
 const redrawMs = 100;
-
-/**
- * Events of a recording. Gzip is recognised by its first bytes, because some servers unpack it on the way.
- * Parses in slices of about `sliceMs`, so that the page stays responsive.
- * @throws SyntaxError naming the line, when a line is not an event or the numbering has a gap.
- */
-export async function readRecording(bytes: Uint8Array): Promise<readonly LoopEvent[]> {
-  const gzipped = bytes[0] === 0x1f && bytes[1] === 0x8b;
-  const body = new Blob([bytes as Uint8Array<ArrayBuffer>]).stream();
-  const text = await new Response(gzipped ? body.pipeThrough(new DecompressionStream("gzip")) : body).text();
-  const events: LoopEvent[] = [];
-  let sliceStart = performance.now();
-  for (const [index, line] of text.split("\n").entries()) {
-    if (line.trim() === "") continue;
-    const event = parseJsonLine(line, index + 1) as LoopEvent;
-    if (event?.seq !== events.length || typeof event.type !== "string") {
-      throw new SyntaxError(`line ${index + 1} is not event ${events.length} of a run`);
-    }
-    events.push(event);
-    if (performance.now() - sliceStart < sliceMs) continue;
-    await new Promise((resolve) => setTimeout(resolve));
-    sliceStart = performance.now();
-  }
-  return events;
-}
 
 /** Fetches and reads the recording at `url`. */
 export async function fetchRecording(url: string): Promise<Result<readonly LoopEvent[]>> {
@@ -44,7 +18,10 @@ export async function fetchRecording(url: string): Promise<Result<readonly LoopE
     const response = await fetch(url);
     if (!response.ok)
       return failure("network", `The recorded run could not be fetched (HTTP ${response.status}). Reload the page.`);
-    return { ok: true, value: await readRecording(new Uint8Array(await response.arrayBuffer())) };
+    return {
+      ok: true,
+      value: await readRecording(new Uint8Array(await response.arrayBuffer()), () => performance.now()),
+    };
   } catch (error) {
     return failure(
       "network",

@@ -1,4 +1,5 @@
 /** Failures cross workers as values (comlink keeps only a message of an error), bugs as well, under the code "internal". */
+import { InputError } from "../base/input.ts";
 import { StoreError } from "../store/errors.ts";
 import type { Failure, FailureCode, Result } from "./api.ts";
 
@@ -15,6 +16,7 @@ export class WorkerError extends Error {
 
 export function toFailure(error: unknown): Failure {
   if (error instanceof WorkerError) return { ok: false, code: error.code, message: error.message };
+  if (error instanceof InputError) return { ok: false, code: "bad-input", message: error.message };
   if (error instanceof StoreError) return { ok: false, code: storeCodes[error.code], message: error.message };
   const message = error instanceof Error ? error.message : String(error);
   return {

@@ -1,8 +1,9 @@
 import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { canonicalJson } from "../../src/base/canonical.ts";
+import { readRecording } from "../../src/base/recording.ts";
 import { introLength, introMs, schedule } from "../../src/ui/pacing.ts";
-import { RecordingSession, readRecording } from "../../src/ui/recording.ts";
+import { RecordingSession } from "../../src/ui/recording.ts";
 import { syntheticEvents } from "./synthetic.ts";
 
 const events = syntheticEvents({ rounds: 24, seed: 3, preview: 2 });
@@ -40,20 +41,34 @@ function fakeClock(): {
   };
 }
 
+const read = (bytes: Uint8Array) => readRecording(bytes, () => performance.now());
+
 describe("readRecording", () => {
   it("reads plain and gzipped lines alike, pictures as bytes", async () => {
-    const plain = await readRecording(encode(jsonl));
+    const plain = await read(encode(jsonl));
     const linesOf = (log: readonly unknown[]): string => log.map((event) => canonicalJson(event)).join("\n");
     expect(linesOf(plain) === jsonl).toBe(true);
-    expect(linesOf(await readRecording(new Uint8Array(gzipSync(jsonl)))) === jsonl).toBe(true);
+    expect(linesOf(await read(new Uint8Array(gzipSync(jsonl)))) === jsonl).toBe(true);
     const proposed = plain.find((event) => event.type === "proposed");
     expect(proposed?.preview[0]?.picture?.rgb).toBeInstanceOf(Uint8Array);
   });
 
   it("names the line that is broken", async () => {
     const lines = jsonl.split("\n");
-    await expect(readRecording(encode([lines[0], "{oops", lines[2]].join("\n")))).rejects.toThrow(/line 2/);
-    await expect(readRecording(encode([lines[0], lines[2]].join("\n")))).rejects.toThrow(/line 2 is not event 1/);
+    await expect(read(encode([lines[0], "{oops", lines[2]].join("\n")))).rejects.toThrow(/line 2/);
+    await expect(read(encode([lines[0], lines[2]].join("\n")))).rejects.toThrow(/line 2 is not event 1/);
+    const [, second, third] = lines as [string, string, string];
+    const nested = `${"[".repeat(100_000)}${"]".repeat(100_000)}`;
+    await expect(read(encode([lines[0], nested, third].join("\n")))).rejects.toThrow("line 2 is nested more than 64");
+    await expect(read(encode([lines[0], second.replace('"seq":1', '"seq":"1"')].join("\n")))).rejects.toThrow(
+      "event 1",
+    );
+  });
+
+  it("refuses a gzip file that is cut off or unpacks without end", async () => {
+    const packed = new Uint8Array(gzipSync(jsonl));
+    await expect(read(packed.subarray(0, packed.length - 100))).rejects.toThrow("not a whole gzip file");
+    await expect(read(new Uint8Array(gzipSync(new Uint8Array(2 ** 28 + 1))))).rejects.toThrow("unpacks to more than");
   });
 });
 

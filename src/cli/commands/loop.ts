@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Contour, JudgeRule } from "../../base/contour.ts";
 import { CONTOURS, parseContour } from "../../base/contours.ts";
 import type { LoopEvent } from "../../base/events.ts";
+import { parseJson } from "../../base/input.ts";
 import type { summarise } from "../../loop/summary.ts";
 import { collect, exportRun } from "../../store/archive.ts";
 import { decode } from "../../world/vocabulary.ts";
@@ -74,7 +75,7 @@ interface LoopValues {
 
 async function contourOf(values: LoopValues): Promise<Contour> {
   const named = CONTOURS[values.contour];
-  const base = named ?? parseContour(JSON.parse(await readContour(values.contour)), values.contour);
+  const base = named ?? parseContour(parseJson(await readContour(values.contour), values.contour), values.contour);
   if (values.judge !== null && !RULES.includes(values.judge as JudgeRule))
     throw new UsageError(`--judge is one of ${RULES.join(", ")}, not ${values.judge}`);
   if (values.gate !== null && values.gate !== "on" && values.gate !== "off")
