@@ -46,3 +46,12 @@ function isShallow(text: string): boolean {
   }
   return true;
 }
+
+/**
+ * Why a package refused its input, for a message: its own sentence, or `otherwise` for an error of the language, which
+ * would tell of its insides ("x is undefined").
+ */
+export function reasonOf(cause: unknown, otherwise: string): string {
+  const own = cause instanceof Error && Object.getPrototypeOf(cause) === Error.prototype;
+  return own ? (cause.message.split("\n")[0] as string) : otherwise;
+}

@@ -38,7 +38,7 @@ export async function openJudge(
     return bytes;
   };
   const text = await need(CONFIG_FILE);
-  const config = parseConfig(new TextDecoder().decode(text));
+  const config = parseJudgeConfig(new TextDecoder().decode(text));
   const encoder = async (name: typeof IMAGE_FILE | typeof TEXT_FILE): Promise<Uint8Array> => {
     const bytes = await need(name);
     const hash = sha256Hex(bytes);
@@ -53,7 +53,8 @@ export async function openJudge(
   return { ...scorer, config, hash: sha256Hex(text) };
 }
 
-function parseConfig(text: string): JudgeConfig {
+/** config.json of a judge; throws an InputError that names the field. */
+export function parseJudgeConfig(text: string): JudgeConfig {
   const source = "the judge's config.json";
   const config = parseJson(text, source) as Partial<JudgeConfig> | null;
   if (config?.model_type !== "autodidact-judge")

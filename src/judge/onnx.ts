@@ -4,8 +4,10 @@
  */
 import * as ort from "onnxruntime-web/wasm";
 import { sha256Hex } from "../base/hash.ts";
+import { InputError } from "../base/input.ts";
 import type { Picture } from "../base/records.ts";
 import type { OnnxScorer } from "./jury.ts";
+import { checkOnnx } from "./onnx-check.ts";
 import { UNPARSABLE } from "./pixels.ts";
 import { PHRASE_LENGTH, phrasesOf, pixelValues } from "./preprocess.ts";
 
@@ -101,23 +103,26 @@ interface Encoder {
 }
 
 async function open(file: string, bytes: Uint8Array, input: string, output: string): Promise<Encoder> {
+  checkOnnx(bytes, `the judge's ${file}`);
   let session: ort.InferenceSession;
   try {
     session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], graphOptimizationLevel: "all" });
   } catch (cause) {
-    throw new Error(
+    throw new InputError(
       `the judge's ${file} cannot be loaded: ${reason(cause)}. It may be damaged: fetch it again, or make it anew with "autodidact pretrain-judge".`,
       { cause },
     );
   }
   if (!session.inputNames.includes(input) || !session.outputNames.includes(output))
-    throw new Error(
+    throw new InputError(
       `the judge's ${file} takes ${session.inputNames.join(", ")} and gives ${session.outputNames.join(", ")}, wanted ${input} and ${output}: it is another model`,
     );
   return {
     session,
     async run(tensor, rows) {
-      const results = await session.run({ [input]: tensor });
+      const results = await session.run({ [input]: tensor }).catch((cause: unknown) => {
+        throw new InputError(`the judge's ${file} cannot be run: ${reason(cause)}. Fetch it again.`, { cause });
+      });
       return splitRows(file, results[output], rows);
     },
   };
@@ -132,10 +137,10 @@ export function splitRows(
   const [n, width] = output?.dims ?? [];
   const data = output?.data;
   if (!(data instanceof Float32Array) || output?.dims.length !== 2 || n !== rows || !width)
-    throw new Error(
+    throw new InputError(
       `the judge's ${file} gave (${output?.dims.join(", ") ?? "nothing"}) for ${rows} rows, wanted (${rows}, width) in f32`,
     );
-  if (!data.every(Number.isFinite)) throw new Error(`the judge's ${file} gave values that are not finite`);
+  if (!data.every(Number.isFinite)) throw new InputError(`the judge's ${file} gave values that are not finite`);
   return Array.from({ length: rows }, (_, row) => data.slice(row * width, (row + 1) * width));
 }
 

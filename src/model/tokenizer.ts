@@ -1,5 +1,5 @@
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
-import { InputError } from "../base/input.ts";
+import { InputError, reasonOf } from "../base/input.ts";
 import { asObject, describe, type JsonObject, parseObject } from "./json.ts";
 
 /** Text ↔ token ids by a model's own tokenizer.json. */
@@ -98,10 +98,8 @@ function guarded<T>(what: string, work: () => T): T {
   try {
     return work();
   } catch (cause) {
-    // Its own errors are sentences; those of the language would tell of its insides.
-    const own = cause instanceof Error && Object.getPrototypeOf(cause) === Error.prototype;
-    const why = own ? cause.message : "its normalizer, pre_tokenizer, post_processor, decoder or model is malformed";
-    throw new InputError(`${what}: ${why}`, { cause });
+    const malformed = "its normalizer, pre_tokenizer, post_processor, decoder or model is malformed";
+    throw new InputError(`${what}: ${reasonOf(cause, malformed)}`, { cause });
   }
 }
 

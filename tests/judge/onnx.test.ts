@@ -105,10 +105,10 @@ describe("what is broken is said in plain words", () => {
     const rng = rngFor(1, "garbage");
     const garbage = Uint8Array.from({ length: 5000 }, () => rng.int(256));
     await expect(createOnnxScorer({ imageModel: garbage, textModel })).rejects.toThrow(
-      `the judge's ${IMAGE_FILE} cannot be loaded`,
+      `the judge's ${IMAGE_FILE} is not a model that can be run`,
     );
     await expect(createOnnxScorer({ imageModel, textModel: textModel.subarray(0, 9000) })).rejects.toThrow(
-      `the judge's ${TEXT_FILE} cannot be loaded`,
+      `the judge's ${TEXT_FILE} is not a model that can be run`,
     );
     await expect(createOnnxScorer({ imageModel: textModel, textModel })).rejects.toThrow("it is another model");
   });
