@@ -9,7 +9,8 @@ export type DType = "f32" | "u32";
 export type Storage =
   | { readonly kind: "temp" } // placed by lifetime when the plan is compiled
   | { readonly kind: "kept" } // own buffer in the plan: inputs and outputs
-  | { readonly kind: "bound"; readonly buffer: GPUBuffer; readonly offset: number }; // owned by someone else (weights, caches)
+  | { readonly kind: "bound"; readonly buffer: GPUBuffer; readonly offset: number } // owned by someone else (weights, caches)
+  | { readonly kind: "view"; readonly of: Tensor; readonly offset: number }; // bytes of another tensor of this graph
 
 export interface Tensor {
   readonly id: number;
@@ -97,8 +98,39 @@ export class Graph {
     return tensor;
   }
 
+  /** Rows first … first + count − 1 of x: (R,C), where they lie. C·first must be a multiple of 64 (WebGPU binds at 256 bytes). */
+  rows(x: Tensor, first: number, count: number): Tensor {
+    const [R, C] = x.shape as [number, number];
+    if (x.shape.length !== 2 || first + count > R || (first * C) % 64 !== 0)
+      throw new Error(
+        `[shape] rows ${first}…${first + count - 1} of ${x.name}: not in (${x.shape.join(",")}), or not at 256 bytes`,
+      );
+    const at = first * C * 4;
+    const { storage } = x;
+    const place: Storage =
+      storage.kind === "bound"
+        ? { kind: "bound", buffer: storage.buffer, offset: storage.offset + at }
+        : storage.kind === "view"
+          ? { kind: "view", of: storage.of, offset: storage.offset + at }
+          : { kind: "view", of: x, offset: at };
+    return this.make(`${x.name}[${first}…]`, [count, C], x.dtype, place, false);
+  }
+
   dispatch(dispatch: Dispatch): void {
     this.dispatches.push(dispatch);
+  }
+
+  /** Dispatch ranges [start, end) whose activations `checkpoint` may compute a second time instead of keeping them. */
+  readonly segments: { readonly start: number; readonly end: number }[] = [];
+  /** Places in `dispatches` where a backward pass begins. */
+  readonly backwards: number[] = [];
+
+  /** Traces `layer` as one segment for activation checkpointing. */
+  segment<T>(layer: () => T): T {
+    const start = this.dispatches.length;
+    const result = layer();
+    this.segments.push({ start, end: this.dispatches.length });
+    return result;
   }
 
   /** Registers how an op's gradient flows; runs in reverse order in `backward`. */
@@ -138,6 +170,7 @@ export class Graph {
       this.grads.set(of.id, grad);
       this.started.add(of.id);
     }
+    this.backwards.push(this.dispatches.length);
     for (const fn of this.tape.reverse()) fn();
     this.tape.length = 0;
   }

@@ -3,9 +3,10 @@ import type { Graph, Tensor } from "../gpu/graph.ts";
 import type { Plan } from "../gpu/plan.ts";
 import type { OpContext } from "../ops/context.ts";
 import { gatherRows } from "../ops/embedding.ts";
-import { logprob } from "../ops/logprob.ts";
+import { headLogprob } from "../ops/logprob.ts";
+import { rmsnorm } from "../ops/rmsnorm.ts";
 import { imageTokens, type ModelConfig } from "./config.ts";
-import { decodeSequences, logitsOf } from "./decoder.ts";
+import { decodeSequences } from "./decoder.ts";
 import type { Packed, PackShape } from "./packing.ts";
 import type { DecoderTensors } from "./weights.ts";
 
@@ -73,7 +74,7 @@ export function sequenceLogprobs(
     { B, T },
   );
   const rows = gatherRows(ctx, hidden, inputs.index, inputs.inverse);
-  return logprob(ctx, logitsOf(ctx, config, tensors, rows), inputs.target);
+  return headLogprob(ctx, rmsnorm(ctx, rows, tensors.norm, config.rms_norm_eps), tensors.head, inputs.target);
 }
 
 export function writeSequences(plan: Plan, inputs: SequenceInputs, packed: Packed): void {

@@ -1,6 +1,7 @@
 /** Splits rows so that no tensor of their plan exceeds what the GPU binds, and activations stay within memory. */
 import type { ModelConfig } from "../model/config.ts";
 import { type PackedRow, type PackShape, shapeFor } from "../model/packing.ts";
+import { heldLogits } from "../ops/logprob.ts";
 
 /** What the plan of one group of rows may take. */
 export interface Budget {
@@ -16,19 +17,22 @@ export function budgetOf({ limits }: Pick<GPUDevice, "limits">): Budget {
   return { tensor: Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize), activations: 2 ** 30, rows: 64 };
 }
 
-/** Bytes of the largest tensor of a plan of this shape: the logits (M,V), or the widest activation (B·T, …). */
+/** Bytes of the largest tensor of a plan of this shape: the logits held at once, or the widest activation (B·T, …). */
 export function largestTensor(config: ModelConfig, { B, T, M }: PackShape): number {
   const { vocab_size, hidden_size, intermediate_size, num_attention_heads: heads, head_dim } = config;
-  return 4 * Math.max(M * vocab_size, B * T * Math.max(hidden_size, intermediate_size, heads * head_dim, 2 * heads));
+  return (
+    4 *
+    Math.max(heldLogits(vocab_size, M), B * T * Math.max(hidden_size, intermediate_size, heads * head_dim, 2 * heads))
+  );
 }
 
-/** Bytes that a training step keeps for its backward pass: about a dozen tensors a layer, logits and their gradient. */
+/** Bytes that a training step keeps for its backward pass: about a dozen tensors a layer, the logits held at once and their gradient. */
 export function activationBytes(config: ModelConfig, { B, T, M }: PackShape): number {
   const { hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim } =
     config;
   const attention = 2 * (num_attention_heads + num_key_value_heads) * head_dim;
   const layer = 4 * hidden_size + 2 * attention + 3 * intermediate_size;
-  return 4 * (B * T * num_hidden_layers * layer + 2 * M * config.vocab_size);
+  return 4 * (B * T * num_hidden_layers * layer + 2 * heldLogits(config.vocab_size, M));
 }
 
 /** Says why a row cannot be computed by itself, null if it can. */
