@@ -100,8 +100,6 @@ function checkOpset(message: Uint8Array, fail: Fail): void {
 
 function checkGraph(graph: Uint8Array, fail: Fail): void {
   const fields = only(graph, [1, 2, 5, 10, 11, 12, 13], "the graph", fail);
-  if (fields.length > 2 * MAX_NODES)
-    fail(`its graph has ${fields.length} parts, at most ${2 * MAX_NODES} are accepted`);
   const known = new Set<string>();
   const define = (name: string): void => {
     if (name === "" || known.has(name)) fail(`the name ${JSON.stringify(name)} is made twice, or empty`);
