@@ -14,6 +14,37 @@ export interface PreferenceInputs {
   readonly hyper: Tensor; // (4): β, ε, loss type, unused
 }
 
+/** sums: (S) = log π of every answer, kept: the sum of logp: (M) over its span (S,2). */
+export function sequenceSums({ g }: OpContext, logp: Tensor, span: Tensor): Tensor {
+  const S = span.shape[0] as number;
+  wantShape("sequence", span, [S, 2]);
+  const sums = g.output("sums", [S]);
+  g.dispatch({
+    shader: "sequence_sum",
+    constants: {},
+    uniforms: [S],
+    bindings: [read(logp), read(span), write(sums)],
+    workgroups: grid(S, 32),
+    flops: logp.size,
+  });
+  return sums;
+}
+
+/** dlogp: (M) = dsum of the answer that owns each row, 0 for rows of none. */
+export function spread({ g }: OpContext, owner: Tensor, dsum: Tensor): Tensor {
+  const M = owner.size;
+  const dlogp = g.temp("dlogp", [M]);
+  g.dispatch({
+    shader: "sequence_spread",
+    constants: {},
+    uniforms: [M, dsum.size],
+    bindings: [read(owner), read(dsum), write(dlogp)],
+    workgroups: grid(M, 64),
+    flops: 0,
+  });
+  return dlogp;
+}
+
 /**
  * L = Σ_i weight_i loss_i − Σ_s sft_s log π(s), over logp: (M). Seeds the backward pass of logp.
  * Returns sums: (S) = log π of every sequence, and pair: (pairs,4) = loss, reward chosen, reward rejected, Δ.
@@ -30,15 +61,7 @@ export function preferenceLoss(
   wantShape("preference", inputs.span, [S, 2]);
   wantShape("preference", inputs.owner, [M]);
   wantShape("preference", inputs.sft, [S]);
-  const sums = g.output("sums", [S]);
-  g.dispatch({
-    shader: "sequence_sum",
-    constants: {},
-    uniforms: [S],
-    bindings: [read(logp), read(inputs.span), write(sums)],
-    workgroups: grid(S, 32),
-    flops: M,
-  });
+  const sums = sequenceSums(ctx, logp, inputs.span);
   const pair = g.output("pair", [Math.max(1, pairs), 4]);
   const dsum = g.temp("dsum", [S]);
   g.dispatch({
@@ -58,15 +81,7 @@ export function preferenceLoss(
     workgroups: grid(Math.ceil(S / 2), 32),
     flops: 20 * S,
   });
-  const dlogp = g.temp("dlogp", [M]);
-  g.dispatch({
-    shader: "sequence_spread",
-    constants: {},
-    uniforms: [M, S],
-    bindings: [read(inputs.owner), read(dsum), write(dlogp)],
-    workgroups: grid(M, 64),
-    flops: 0,
-  });
+  const dlogp = spread(ctx, inputs.owner, dsum);
   g.backward([{ of: logp, grad: dlogp }]);
   return { sums, pair, dlogp };
 }
