@@ -77,6 +77,13 @@ export type EventBody =
       readonly device?: DeviceSummary;
     }
   | { readonly type: "corrected"; readonly pair: string; readonly detail: string }
+  | {
+      readonly type: "deleted"; // the tombstone of pairs of the replay buffer
+      readonly pairs: readonly string[];
+      readonly reason: "capacity" | "request";
+      readonly bytes: number;
+      readonly detail: string;
+    }
   | { readonly type: "finished"; readonly reason: "rounds" | "no-more-gain" | "stopped"; readonly detail: string }
   | { readonly type: "error"; readonly code: string; readonly message: string };
 

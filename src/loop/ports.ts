@@ -2,6 +2,7 @@
  * What the loop needs from the world outside it. The loop is pure: it sees these ports and src/base only,
  * so the same code runs in the page's workers, headless in Node, and in tests with fakes.
  */
+import type { BufferItem } from "../base/buffer.ts";
 import type { Contour } from "../base/contour.ts";
 import type { DeviceSummary, LoopEvent, Progress } from "../base/events.ts";
 import type {
@@ -156,6 +157,8 @@ export interface Commit {
   readonly putPairs: readonly Pair[];
   readonly setStatus: readonly { readonly id: string; readonly status: PairStatus }[];
   readonly putAdapters: readonly AdapterSnapshot[];
+  /** Ids of pairs to delete: exactly those that the commit's events "deleted" name, in their order. */
+  readonly removePairs?: readonly string[];
 }
 
 /** Memory of one run. `commit` appends the journal lines of its events in the same transaction. */
@@ -165,6 +168,10 @@ export interface StorePort {
   pairs(query: { status?: PairStatus; round?: number; limit?: number }): Promise<readonly Pair[]>;
   /** Is there already a pair with this id (hash of picture, prompt, chosen)? */
   hasPair(id: string): Promise<boolean>;
+  /** The pairs of these ids, in their order. Throws if one is not there. */
+  pairsById(ids: readonly string[]): Promise<readonly Pair[]>;
+  /** Every pair without its pictures, in the order in which they came; none unless the pairs take more than `over` bytes. */
+  bufferItems(query: { over: number }): Promise<readonly BufferItem[]>;
   adapter(hash: string): Promise<AdapterSnapshot | null>;
   /** Committed events with seq ≥ since, in order. */
   events(query: { since: number }): Promise<readonly LoopEvent[]>;

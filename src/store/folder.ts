@@ -2,35 +2,57 @@ import {
   closeSync,
   existsSync,
   fstatSync,
-  fsyncSync,
   ftruncateSync,
   mkdirSync,
-  openSync,
   readdirSync,
   readFileSync,
-  readSync,
-  renameSync,
   rmSync,
   statSync,
-  writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import { type BufferItem, bufferItem } from "../base/buffer.ts";
 import { canonicalDigest, canonicalJson, parseCanonical } from "../base/canonical.ts";
 import type { LoopEvent } from "../base/events.ts";
 import { sha256Hex } from "../base/hash.ts";
-import type { Pair, PairStatus } from "../base/records.ts";
-import type { AdapterSnapshot, Commit, LoopState } from "../loop/ports.ts";
+import type { Pair } from "../base/records.ts";
+import type { AdapterSnapshot, Commit } from "../loop/ports.ts";
 import { quotaError, StoreError, staleError } from "./errors.ts";
 import {
-  eventDigest,
-  genesis,
-  type JournalHead,
-  type JournalLine,
-  stateDigest,
-  sumJournal,
-  verifyJournal,
-} from "./journal.ts";
-import { checkAdapter, type Prepared, prepareCommit, prepareRestore, type RunContents, type RunStore } from "./run.ts";
+  type Blob,
+  blobPath,
+  changed,
+  diskIo,
+  type FolderIo,
+  isFull,
+  putBlob,
+  readAt,
+  readBlob,
+  readWhole,
+  replaceFile,
+  syncFolder,
+  writeAll,
+} from "./folder-disk.ts";
+import {
+  addCommit,
+  type CommitLine,
+  emptyIndex,
+  type Index,
+  type IndexedPair,
+  type PairRow,
+  readLog,
+  verifyIndex,
+} from "./folder-index.ts";
+import { genesis, type JournalHead, pairDigest, sumJournal } from "./journal.ts";
+import {
+  checkAdapter,
+  type PairCursor,
+  type Prepared,
+  prepareCommit,
+  prepareRestore,
+  type RunContents,
+  type RunStore,
+} from "./run.ts";
+import { FILTERS } from "./schema.ts";
 
 /**
  * A run in a directory, for headless runs that are resumed:
@@ -38,60 +60,15 @@ import { checkAdapter, type Prepared, prepareCommit, prepareRestore, type RunCon
  *   commits.jsonl  one line a commit: events, journal lines, state, and the blobs that hold its data
  *   blobs/<sha>    pairs (JSON lines), adapters, configs, optimizer states, named by their SHA-256
  * Blobs are written first (temporary file, fsync, rename), then one line is appended and synced: that line is the commit.
- * A line cut short by a crash is dropped at the next opening; blobs that no line names are harmless (see sweep).
- * In memory stand the journal and an index of the pairs, never pictures or adapters.
+ * A line cut short by a crash is dropped at the next opening; blobs that no line names are harmless, and opening removes
+ * those that are older than the last commit. Deleted pairs are blanked out in their blob. stand the journal and an index of
+ * the pairs, never pictures or adapters.
  */
 export interface FolderStore extends RunStore {
   /** What opening had to repair, in plain words; null if nothing. */
   readonly repaired: string | null;
-  /** Removes blobs and temporary files that no commit refers to; returns how many. Only while no other process writes. */
+  /** Removes every blob and temporary file that no commit refers to; returns how many. Only while no other process writes. */
   sweep(): number;
-}
-
-/** The file operations that change the disk, so that tests can let each of them fail. */
-export interface FolderIo {
-  openSync: typeof openSync;
-  writeSync: typeof writeSync;
-  fsyncSync: typeof fsyncSync;
-  renameSync: typeof renameSync;
-}
-
-const diskIo: FolderIo = { openSync, writeSync, fsyncSync, renameSync };
-
-interface Blob {
-  readonly sha: string;
-  readonly bytes: number;
-}
-
-/** One line of commits.jsonl; beside these fields stands `sha256`, the digest of them all. */
-interface CommitLine {
-  readonly events: readonly LoopEvent[];
-  readonly lines: readonly JournalLine[];
-  readonly state: LoopState;
-  readonly pairs: { readonly blob: Blob; readonly rows: readonly PairRow[] } | null;
-  readonly status: readonly { readonly id: string; readonly status: PairStatus }[];
-  readonly adapters: readonly { readonly adapter: Blob; readonly config: Blob; readonly optimizer: Blob }[];
-}
-
-/** Where a pair lies in its blob, and what queries ask for. */
-interface PairRow {
-  readonly id: string;
-  readonly status: PairStatus;
-  readonly round: number;
-  readonly offset: number;
-  readonly length: number;
-}
-
-interface Index {
-  readonly pairs: Map<string, PairRow & { blob: string; status: PairStatus }>;
-  readonly adapters: Map<string, CommitLine["adapters"][number]>;
-  readonly lines: JournalLine[];
-  /** For each commit: its first event and its bytes in commits.jsonl. */
-  readonly commits: { readonly firstSeq: number; readonly offset: number; readonly length: number }[];
-  state: LoopState | null;
-  /** Length of commits.jsonl as far as it is understood. */
-  size: number;
-  blobBytes: number;
 }
 
 const format = "autodidact-run-folder";
@@ -110,6 +87,8 @@ export function openFolderStore(dir: string, options: { run?: string; io?: Folde
   const index = emptyIndex();
   const repaired = readLog(log, index, path);
   verifyIndex(run, index, path);
+  blankDeleted(dir, index, io);
+  removeUnused(dir, index, fstatSync(log).mtimeMs);
   let closed = false;
 
   const live = <T>(body: () => T): Promise<T> =>
@@ -139,13 +118,23 @@ export function openFolderStore(dir: string, options: { run?: string; io?: Folde
         throw new StoreError("refused", `The pair ${id} cannot become ${status}: it is not in the store.`);
       }
     }
-    const put = (bytes: Uint8Array): Blob => putBlob(dir, bytes, io);
+    for (const id of prepared.removed) {
+      if (!index.pairs.has(id))
+        throw new StoreError("refused", `The pair ${id} cannot be deleted: it is not in the store.`);
+    }
+    const used = usedBlobs(index);
+    const put = (bytes: Uint8Array): Blob => {
+      const sha = sha256Hex(bytes);
+      if (!used.has(sha) || index.deleted.has(sha)) putBlob(dir, sha, bytes, io);
+      return { sha, bytes: bytes.length };
+    };
     const line: CommitLine = {
       events: prepared.events,
       lines: prepared.lines,
       state: prepared.state,
       pairs: prepared.pairs.length === 0 ? null : putPairs(prepared, put),
       status: prepared.status,
+      ...(prepared.removed.length === 0 ? {} : { removed: prepared.removed }),
       adapters: prepared.adapters.map(({ snapshot }) => ({
         adapter: put(snapshot.adapter),
         config: put(utf8(snapshot.config)),
@@ -162,6 +151,7 @@ export function openFolderStore(dir: string, options: { run?: string; io?: Folde
       throw error;
     }
     addCommit(index, line, bytes.length);
+    if (prepared.removed.length > 0) blankDeleted(dir, index, io);
   };
 
   return {
@@ -191,6 +181,28 @@ export function openFolderStore(dir: string, options: { run?: string; io?: Folde
             found.push(row.id);
         }
         return readPairs(dir, index, run, found);
+      }),
+
+    listPairs: ({ after = null, newestFirst = false, limit, ...filter }) =>
+      live(() => {
+        const passes = (item: BufferItem): boolean =>
+          FILTERS.every((field) => filter[field] === undefined || item[field] === filter[field]);
+        const rows = [...index.pairs.values()];
+        const found: { item: BufferItem; at: PairCursor }[] = [];
+        for (const row of newestFirst ? rows.reverse() : rows) {
+          if (found.length > limit) break;
+          if (after !== null && (newestFirst ? compare(row, after) >= 0 : compare(row, after) <= 0)) continue;
+          const item = itemOf(dir, index, run, row);
+          if (passes(item)) found.push({ item, at: { seq: row.seq, place: row.place } });
+        }
+        const shown = found.slice(0, limit);
+        return { items: shown.map(({ item }) => item), next: found.length > limit ? (shown.at(-1)?.at ?? null) : null };
+      }),
+
+    bufferItems: ({ over }) =>
+      live(() => {
+        const items = [...index.pairs.values()].map((row) => itemOf(dir, index, run, row));
+        return items.reduce((sum, { bytes }) => sum + bytes, 0) > over ? items : [];
       }),
 
     hasPair: (id) => live(() => index.pairs.has(id)),
@@ -225,15 +237,7 @@ export function openFolderStore(dir: string, options: { run?: string; io?: Folde
     snapshot: () => live(() => ({ state: index.state, lines: [...index.lines] })),
     bytes: () => live(() => index.size + index.blobBytes),
 
-    sweep() {
-      const used = new Set<string>();
-      for (const { blob } of index.pairs.values()) used.add(blob);
-      for (const { adapter, config, optimizer } of index.adapters.values())
-        for (const { sha } of [adapter, config, optimizer]) used.add(sha);
-      const unused = readdirSync(join(dir, "blobs")).filter((name) => !used.has(name));
-      for (const name of unused) rmSync(join(dir, "blobs", name));
-      return unused.length;
-    },
+    sweep: () => removeUnused(dir, index, Infinity),
 
     close() {
       if (!closed) closeSync(log);
@@ -277,106 +281,6 @@ function openManifest(dir: string, wanted: string | undefined, io: FolderIo): st
   return manifest.run;
 }
 
-const emptyIndex = (): Index => ({
-  pairs: new Map(),
-  adapters: new Map(),
-  lines: [],
-  commits: [],
-  state: null,
-  size: 0,
-  blobBytes: 0,
-});
-
-/** Reads commits.jsonl from where the index ends, line by line. A torn last line is cut off if `repair`. Returns what was repaired. */
-function readLog(log: number, index: Index, path: string, repair = true): string | null {
-  const end = fstatSync(log).size;
-  while (index.size < end) {
-    const length = lineLength(log, index.size, end);
-    const text = length === null ? null : readAt(log, index.size, length);
-    if (length !== null && text !== null && (index.size + length < end || !text.includes("\0"))) {
-      readCommit(index, text, length, `${path}: line ${index.commits.length + 1}`);
-      continue;
-    }
-    // No line feed, or holes that a power cut leaves in a last line that was never synced.
-    if (!repair) return null;
-    const torn = end - index.size;
-    ftruncateSync(log, index.size);
-    fsyncSync(log);
-    return `The last ${torn} bytes of ${path} were an unfinished commit and were dropped; the run goes on from the commit before.`;
-  }
-  return null;
-}
-
-function readCommit(index: Index, text: string, length: number, where: string): void {
-  try {
-    const { sha256, ...line } = parseCanonical(text.slice(0, -1)) as CommitLine & { sha256: string };
-    if (canonicalDigest(line) !== sha256) throw new Error("its bytes have changed since they were saved");
-    line.lines.forEach(({ seq, at, event: digest }, i) => {
-      const event = line.events[i];
-      if (event?.at !== at || eventDigest(event) !== digest) throw new Error(`event ${seq} was changed`);
-    });
-    addCommit(index, line, length);
-  } catch (error) {
-    throw new StoreError(
-      "damaged",
-      `${where} is damaged (${error instanceof Error ? error.message : String(error)}). Restore the directory from a copy.`,
-    );
-  }
-}
-
-/** Bytes of the line that starts at `from`, its line feed included; null if it has none. */
-function lineLength(log: number, from: number, end: number): number | null {
-  const chunk = new Uint8Array(1 << 16);
-  for (let at = from; at < end; ) {
-    const read = readSync(log, chunk, 0, Math.min(chunk.length, end - at), at);
-    const feed = chunk.subarray(0, read).indexOf(10);
-    if (feed >= 0) return at + feed + 1 - from;
-    if (read === 0) return null;
-    at += read;
-  }
-  return null;
-}
-
-function addCommit(index: Index, line: CommitLine, length: number): void {
-  for (const row of line.pairs?.rows ?? []) {
-    index.pairs.delete(row.id); // a pair that is put again moves to the end
-    index.pairs.set(row.id, { ...row, blob: line.pairs?.blob.sha ?? "" });
-  }
-  for (const { id, status } of line.status) {
-    const row = index.pairs.get(id);
-    if (row !== undefined) row.status = status;
-  }
-  for (const blobs of line.adapters) {
-    index.adapters.set(blobs.adapter.sha, blobs);
-    index.blobBytes += blobs.adapter.bytes + blobs.config.bytes + blobs.optimizer.bytes;
-  }
-  index.blobBytes += line.pairs?.blob.bytes ?? 0;
-  index.lines.push(...line.lines);
-  index.commits.push({ firstSeq: line.events[0]?.seq ?? 0, offset: index.size, length });
-  index.state = line.state;
-  index.size += length;
-}
-
-/** The index must be what the journal says. */
-function verifyIndex(run: string, index: Index, path: string): void {
-  const damaged = (what: string): StoreError =>
-    new StoreError("damaged", `${path} is damaged: ${what}. Restore the directory from a copy.`);
-  const verdict = verifyJournal(index.lines, { run });
-  if (!verdict.ok) throw damaged(verdict.problems[0]?.message ?? "its journal does not verify");
-  const sum = sumJournal(index.lines);
-  if (index.state !== null && (index.state.run !== run || stateDigest(index.state) !== sum.state))
-    throw damaged("the stored state is not the one in the journal");
-  if (sum.pairs.size !== index.pairs.size)
-    throw damaged(`it holds ${index.pairs.size} pairs, the journal ${sum.pairs.size}`);
-  for (const [id, { status }] of sum.pairs)
-    if (index.pairs.get(id)?.status !== status) throw damaged(`the pair ${id} is not what the journal says`);
-  for (const [hash, { config, optimizer }] of sum.adapters) {
-    const blobs = index.adapters.get(hash);
-    if (blobs?.config.sha !== config || blobs.optimizer.sha !== optimizer)
-      throw damaged(`the adapter ${hash} is not what the journal says`);
-  }
-}
-
 function putPairs(prepared: Prepared, put: (bytes: Uint8Array) => Blob): CommitLine["pairs"] {
   const rows: PairRow[] = [];
   const texts: string[] = [];
@@ -384,93 +288,94 @@ function putPairs(prepared: Prepared, put: (bytes: Uint8Array) => Blob): CommitL
   for (const { pair } of prepared.pairs) {
     const text = `${canonicalJson(pair)}\n`;
     const length = utf8(text).length;
-    rows.push({ id: pair.id, status: pair.status, round: pair.round, offset, length });
+    rows.push({ ...bufferItem(pair), offset, length });
     texts.push(text);
     offset += length;
   }
   return { blob: put(utf8(texts.join(""))), rows };
 }
 
-/** Reads pairs in the order of `ids`, each blob once. */
+/** Reads pairs in the order of `ids`, each blob once, and checks each against the digest in the journal. */
 function readPairs(dir: string, index: Index, run: string, ids: readonly string[]): Pair[] {
   const blobs = new Map<string, Uint8Array>();
   return ids.map((id) => {
     const row = index.pairs.get(id);
     if (row === undefined) throw new StoreError("damaged", `The pair ${id} of run ${run} is not in the store.`);
-    const blob = blobs.get(row.blob) ?? readBlob(dir, row.blob);
+    const blob = blobs.get(row.blob) ?? readWhole(blobPath(dir, row.blob));
     blobs.set(row.blob, blob);
     const text = new TextDecoder().decode(blob.subarray(row.offset, row.offset + row.length - 1));
-    return { ...(parseCanonical(text) as Pair), status: row.status };
+    let pair: Pair;
+    try {
+      pair = parseCanonical(text) as Pair;
+    } catch {
+      throw changed(blobPath(dir, row.blob));
+    }
+    if (pairDigest(pair) !== row.digest) throw changed(blobPath(dir, row.blob));
+    return { ...pair, status: row.status };
   });
 }
 
-function putBlob(dir: string, bytes: Uint8Array, io: FolderIo): Blob {
-  const sha = sha256Hex(bytes);
-  const path = join(dir, "blobs", sha);
-  if (!existsSync(path) || statSync(path).size !== bytes.length) {
-    replaceFile(path, bytes, io);
-    syncFolder(join(dir, "blobs"), io);
-  }
-  return { sha, bytes: bytes.length };
+/** What lists show of a pair; folders of the first release have it in the pair alone. */
+function itemOf(dir: string, index: Index, run: string, row: IndexedPair): BufferItem {
+  const { id, status, round, source, kind, margin, answer, bytes } = row;
+  if (source === undefined || kind === undefined || margin === undefined || answer === undefined || bytes === undefined)
+    return bufferItem(readPairs(dir, index, run, [id])[0] as Pair);
+  return { id, status, round, source, kind, margin, answer, bytes };
 }
 
-function readBlob(dir: string, sha: string): Uint8Array {
-  const path = join(dir, "blobs", sha);
-  let bytes: Uint8Array;
-  try {
-    bytes = new Uint8Array(readFileSync(path));
-  } catch {
-    throw new StoreError("damaged", `${path} cannot be read. Restore it from a copy.`);
-  }
-  if (sha256Hex(bytes) !== sha)
-    throw new StoreError(
-      "damaged",
-      `${path} is damaged: its bytes have changed since they were saved. Restore it from a copy.`,
-    );
-  return bytes;
+const compare = (a: PairCursor, b: PairCursor): number => a.seq - b.seq || a.place - b.place;
+
+function usedBlobs(index: Index): Set<string> {
+  const used = new Set([...index.pairs.values()].map(({ blob }) => blob));
+  for (const { adapter, config, optimizer } of index.adapters.values())
+    for (const { sha } of [adapter, config, optimizer]) used.add(sha);
+  return used;
 }
 
-/** Writes a file so that it is there whole or not at all. */
-function replaceFile(path: string, bytes: Uint8Array, io: FolderIo): void {
-  const file = io.openSync(`${path}.tmp`, "w");
-  try {
-    writeAll(io, file, bytes);
-    io.fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  io.renameSync(`${path}.tmp`, path);
+/**
+ * Removes files of `blobs` that no commit refers to and that are older than `before` (milliseconds since the epoch); returns how many.
+ * What another process has written for its next commit is newer than the last one.
+ */
+function removeUnused(dir: string, index: Index, before: number): number {
+  const used = usedBlobs(index);
+  const folder = join(dir, "blobs");
+  const unused = readdirSync(folder).filter((name) => !used.has(name) && statSync(join(folder, name)).mtimeMs < before);
+  for (const name of unused) rmSync(join(folder, name));
+  return unused.length;
 }
 
-/** Makes a rename durable. Windows has no such call for directories and does not need it. */
-function syncFolder(dir: string, io: FolderIo): void {
-  if (process.platform === "win32") return;
-  const folder = io.openSync(dir, "r");
-  try {
-    io.fsyncSync(folder);
-  } finally {
-    closeSync(folder);
+/**
+ * Overwrites deleted pairs with blanks in blobs that also hold others, and removes blobs that hold no others. The commit
+ * stands already, so a failure here is not one of the commit: the next opening tries again.
+ */
+function blankDeleted(dir: string, index: Index, io: FolderIo): void {
+  const used = usedBlobs(index);
+  for (const [sha, rows] of index.deleted) {
+    try {
+      if (used.has(sha))
+        blank(
+          blobPath(dir, sha),
+          rows.filter((row) => !isLive(index, row)),
+          io,
+        );
+      else rmSync(blobPath(dir, sha), { force: true });
+    } catch {
+      // The blob is as it was.
+    }
   }
 }
 
-function writeAll(io: FolderIo, file: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) at += io.writeSync(file, bytes, at, bytes.length - at);
+function blank(path: string, rows: readonly IndexedPair[], io: FolderIo): void {
+  const bytes = readWhole(path);
+  const blanked = bytes.slice();
+  for (const { offset, length } of rows) blanked.fill(32, offset, offset + length - 1);
+  if (blanked.some((byte, i) => byte !== bytes[i])) replaceFile(path, blanked, io);
 }
 
-function readAt(file: number, offset: number, length: number): string {
-  const bytes = new Uint8Array(length);
-  for (let at = 0; at < length; ) {
-    const read = readSync(file, bytes, at, length - at, offset + at);
-    if (read === 0) break;
-    at += read;
-  }
-  return new TextDecoder().decode(bytes);
+/** Was the same pair put again in the same bytes? */
+function isLive(index: Index, row: IndexedPair): boolean {
+  const now = index.pairs.get(row.id);
+  return now?.blob === row.blob && now.offset === row.offset;
 }
 
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
-
-const isFull = (error: unknown): boolean =>
-  typeof error === "object" &&
-  error !== null &&
-  "code" in error &&
-  (error.code === "ENOSPC" || error.code === "EDQUOT" || error.code === "EFBIG");

@@ -8,6 +8,8 @@ import type { AdapterSnapshot, LoopState } from "../loop/ports.ts";
 export interface JournalData {
   readonly pairs: readonly { readonly id: string; readonly digest: string; readonly status: PairStatus }[];
   readonly status: readonly { readonly id: string; readonly status: PairStatus }[];
+  /** Ids of deleted pairs: their tombstones. Absent where nothing was deleted. */
+  readonly removed?: readonly string[];
   /** `hash` is the SHA-256 of adapter_model.safetensors; config and optimizer are SHA-256 too. */
   readonly adapters: readonly { readonly hash: string; readonly config: string; readonly optimizer: string }[];
   /** Digest of the loop's state, without the run's name. */
@@ -62,6 +64,8 @@ export interface JournalSum {
     string,
     { readonly digest: string; readonly status: PairStatus; readonly seq: number; readonly place: number }
   >;
+  /** Deleted pairs, and the event whose line is their tombstone. */
+  readonly removed: ReadonlyMap<string, number>;
   readonly adapters: ReadonlyMap<string, { readonly config: string; readonly optimizer: string }>;
   /** Digest of the last state, null before the first commit. */
   readonly state: string | null;
@@ -218,9 +222,10 @@ export function verifyJournal(
   return problems.length === 0 ? { ok: true, head } : { ok: false, problems };
 }
 
-/** What the journal says that the store must hold after its last line. Throws if a status belongs to no pair. */
+/** What the journal says that the store must hold after its last line. Throws if a status or a deletion belongs to no pair. */
 export function sumJournal(lines: readonly JournalLine[]): JournalSum {
   const pairs = new Map<string, { digest: string; status: PairStatus; seq: number; place: number }>();
+  const removed = new Map<string, number>();
   const adapters = new Map<string, { config: string; optimizer: string }>();
   let state: string | null = null;
   for (const { seq, data } of lines) {
@@ -228,6 +233,7 @@ export function sumJournal(lines: readonly JournalLine[]): JournalSum {
     data.pairs.forEach(({ id, digest, status }, place) => {
       pairs.delete(id); // a pair that is put again moves to the end
       pairs.set(id, { digest, status, seq, place });
+      removed.delete(id);
     });
     for (const { id, status } of data.status) {
       const pair = pairs.get(id);
@@ -235,10 +241,14 @@ export function sumJournal(lines: readonly JournalLine[]): JournalSum {
         throw new Error(`event ${seq} gives a status to the pair ${id}, which no line has stored`);
       pair.status = status;
     }
+    for (const id of data.removed ?? []) {
+      if (!pairs.delete(id)) throw new Error(`event ${seq} deletes the pair ${id}, which no line has stored`);
+      removed.set(id, seq);
+    }
     for (const { hash, config, optimizer } of data.adapters) adapters.set(hash, { config, optimizer });
     state = data.state;
   }
-  return { pairs, adapters, state };
+  return { pairs, removed, adapters, state };
 }
 
 function lineHash(unsigned: Omit<JournalLine, "hash">): string {

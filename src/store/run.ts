@@ -1,6 +1,7 @@
+import type { BufferItem } from "../base/buffer.ts";
 import { canonicalJson } from "../base/canonical.ts";
 import type { LoopEvent } from "../base/events.ts";
-import type { Pair, PairStatus } from "../base/records.ts";
+import type { Pair, PairStatus, TaskKind } from "../base/records.ts";
 import type { AdapterSnapshot, Commit, LoopState, StorePort } from "../loop/ports.ts";
 import { StoreError, staleError } from "./errors.ts";
 import {
@@ -19,13 +20,41 @@ export interface RunStore extends StorePort {
   events(query: { since: number; limit?: number }): Promise<readonly LoopEvent[]>;
   /** State and journal, read in one moment. */
   snapshot(): Promise<{ readonly state: LoopState | null; readonly lines: readonly JournalLine[] }>;
-  /** The pairs of these ids, in their order. Throws a StoreError (damaged) if one is not there. */
-  pairsById(ids: readonly string[]): Promise<readonly Pair[]>;
+  /** One page of the replay buffer, without pictures, in the order in which the pairs came. */
+  listPairs(query: PairQuery): Promise<PairPage>;
   /** Fills an empty run with a whole imported one, in one transaction. Throws a StoreError (refused) if the run holds anything. */
   restore(contents: RunContents): Promise<void>;
   /** Bytes that this run takes, close to what the disk holds. */
   bytes(): Promise<number>;
   close(): void;
+}
+
+/** Absent fields let every pair pass. */
+export interface PairFilter {
+  readonly source?: string | undefined;
+  readonly round?: number | undefined;
+  readonly kind?: TaskKind | undefined;
+  /** The gate's verdict on the update that the pair trained: see PairStatus. */
+  readonly status?: PairStatus | undefined;
+}
+
+export interface PairQuery extends PairFilter {
+  readonly limit: number;
+  /** `next` of the page before; null or absent: from the start. */
+  readonly after?: PairCursor | null;
+  readonly newestFirst?: boolean;
+}
+
+/** A place in the order of a run: the event that stored a pair, and the pair's place in that commit. */
+export interface PairCursor {
+  readonly seq: number;
+  readonly place: number;
+}
+
+export interface PairPage {
+  readonly items: readonly BufferItem[];
+  /** Where the next page begins, null after the last. */
+  readonly next: PairCursor | null;
 }
 
 /** A whole run, checked. Pairs are in the journal's order and carry their last status. */
@@ -54,9 +83,10 @@ export interface Prepared {
     readonly pair: Pair;
     readonly seq: number;
     readonly place: number;
-    readonly bytes: number;
   }[];
   readonly status: readonly { readonly id: string; readonly status: PairStatus }[];
+  /** Ids of the pairs that are deleted. */
+  readonly removed: readonly string[];
   readonly adapters: readonly PreparedAdapter[];
   /** Bytes of events and journal lines. */
   readonly logBytes: number;
@@ -69,6 +99,7 @@ export interface Prepared {
  */
 export function prepareCommit(run: string, head: JournalHead, change: Commit): Prepared {
   const { state, events, putPairs, setStatus, putAdapters } = change;
+  const removed = change.removePairs ?? [];
   const first = events[0];
   if (first === undefined)
     throw new StoreError("refused", "A commit needs at least one event, so that the journal has a line for it.");
@@ -93,10 +124,12 @@ export function prepareCommit(run: string, head: JournalHead, change: Commit): P
     if (ids.has(id)) throw new StoreError("refused", `The pair ${id} stands twice in one commit.`);
     ids.add(id);
   }
+  checkTombstones(events, removed, ids);
   const adapters = putAdapters.map(prepareAdapter);
   const lines = journalLines(head, events, {
     pairs: putPairs.map((pair) => ({ id: pair.id, digest: pairDigest(pair), status: pair.status })),
     status: setStatus.map(({ id, status }) => ({ id, status })),
+    ...(removed.length === 0 ? {} : { removed }),
     adapters: adapters.map(({ snapshot, digests }) => ({
       hash: snapshot.hash,
       config: digests.config,
@@ -109,8 +142,9 @@ export function prepareCommit(run: string, head: JournalHead, change: Commit): P
     state,
     events,
     lines,
-    pairs: putPairs.map((pair, place) => ({ pair, seq, place, bytes: pairBytes(pair) })),
+    pairs: putPairs.map((pair, place) => ({ pair, seq, place })),
     status: setStatus,
+    removed,
     adapters,
     logBytes: logBytes(events, lines),
   };
@@ -122,8 +156,9 @@ export function prepareRestore(contents: RunContents, order: (id: string) => { s
     state: contents.state,
     events: contents.events,
     lines: contents.lines,
-    pairs: contents.pairs.map((pair) => ({ pair, ...order(pair.id), bytes: pairBytes(pair) })),
+    pairs: contents.pairs.map((pair) => ({ pair, ...placeOf(order(pair.id)) })),
     status: [],
+    removed: [],
     adapters: contents.adapters.map(prepareAdapter),
     logBytes: logBytes(contents.events, contents.lines),
   };
@@ -160,11 +195,16 @@ function prepareAdapter(snapshot: AdapterSnapshot): PreparedAdapter {
   return { snapshot, digests: { config, optimizer } };
 }
 
-/** Tokens and texts are small; a pair's weight is its pictures. */
-function pairBytes(pair: Pair): number {
-  const pictures = [pair.task.picture, pair.chosen.redrawn, pair.rejected.redrawn];
-  const numbers = pair.task.prompt.length + pair.chosen.tokens.length + pair.rejected.tokens.length;
-  return 1024 + 4 * numbers + pictures.reduce((sum, picture) => sum + (picture?.rgb.length ?? 0), 0);
+const placeOf = ({ seq, place }: PairCursor): PairCursor => ({ seq, place });
+
+/** What is deleted must be what the commit's events "deleted" say, so that every deletion has its tombstone. */
+function checkTombstones(events: readonly LoopEvent[], removed: readonly string[], put: ReadonlySet<string>): void {
+  const told = events.flatMap((event) => (event.type === "deleted" ? event.pairs : []));
+  if (told.length !== removed.length || told.some((id, i) => id !== removed[i]))
+    throw new StoreError("refused", "The pairs that are deleted are not those that the commit's events name.");
+  const twice = removed.find((id, i) => put.has(id) || removed.indexOf(id) !== i);
+  if (twice !== undefined)
+    throw new StoreError("refused", `The pair ${twice} is deleted twice, or stored and deleted in one commit.`);
 }
 
 function logBytes(events: readonly LoopEvent[], lines: readonly JournalLine[]): number {

@@ -161,6 +161,7 @@ const eventFields: Readonly<Record<LoopEvent["type"], Fields>> = {
   evaluated: { adapter: text(), world: text(), heldOut: heldOutShape },
   restored: { adapter: text(), reason: text() },
   corrected: { pair: text(), detail: text() },
+  deleted: { pairs: listOf(text()), reason: text(), bytes: whole, detail: text() },
   finished: { reason: text(), detail: text() },
   error: { code: text(), message: text() },
 };
@@ -176,7 +177,11 @@ export const eventShape: Shape<LoopEvent> = (value, path) => {
   return value as LoopEvent;
 };
 
+const removedShape: Shape<readonly string[] | undefined> = (value, path) =>
+  value === undefined ? undefined : listOf(text())(value, path);
+
 const dataShape = object<JournalData>({
+  removed: removedShape as Shape<readonly string[]>,
   pairs: listOf(object<JournalData["pairs"][number]>({ id: text(), digest: sha, status: statusShape })),
   status: listOf(object<JournalData["status"][number]>({ id: text(), status: statusShape })),
   adapters: listOf(object<JournalData["adapters"][number]>({ hash: sha, config: sha, optimizer: sha })),

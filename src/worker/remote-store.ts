@@ -10,6 +10,8 @@ export function remoteStore(store: Remote<StoreApi>, run: string): StorePort {
     commit: (change) => unwrap(store.commit(run, change)),
     pairs: (query) => unwrap(store.pairs(run, query)),
     hasPair: (id) => unwrap(store.hasPair(run, id)),
+    pairsById: (ids) => unwrap(store.pairsById(run, ids)),
+    bufferItems: (query) => unwrap(store.bufferItems(run, query)),
     adapter: (hash) => unwrap(store.adapter(run, hash)),
     events: (query) => unwrap(store.events(run, query)),
   };

@@ -1,6 +1,7 @@
 /** The store's worker: IndexedDB of all runs, archives. It outlives the engine's worker and its GPU. */
 import { expose, transfer } from "comlink";
 import { zipSync } from "fflate";
+import type { BufferItem } from "../base/buffer.ts";
 import type { LoopEvent } from "../base/events.ts";
 import type { Pair, PairStatus } from "../base/records.ts";
 import type { AdapterSnapshot, Commit, LoopState } from "../loop/ports.ts";
@@ -79,6 +80,8 @@ const api = {
     attempt(async () => (await open(run)).events(query)),
   pairsById: (run: string, ids: readonly string[]): Promise<Result<readonly Pair[]>> =>
     attempt(async () => (await open(run)).pairsById(ids)),
+  bufferItems: (run: string, query: { over: number }): Promise<Result<readonly BufferItem[]>> =>
+    attempt(async () => (await open(run)).bufferItems(query)),
 
   runs: (): Promise<Result<readonly RunSummary[]>> => attempt(async () => (await (await all()).list()).map(summaryOf)),
   deleteRun: (run: string): Promise<Result<null>> =>

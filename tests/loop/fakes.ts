@@ -3,6 +3,7 @@
  * The fake policy is two numbers, the chance to be right in A and in B; training moves them by how much better
  * the chosen answers really are than the rejected ones. Everything is a function of seeds, as in the real ports.
  */
+import { bufferItem } from "../../src/base/buffer.ts";
 import { type Contour, defaultContour } from "../../src/base/contour.ts";
 import type { DeviceSummary, LoopEvent, Progress } from "../../src/base/events.ts";
 import { sha256Hex } from "../../src/base/hash.ts";
@@ -295,6 +296,7 @@ export function fakeStore(options: FakeOptions = {}): FakeStore {
         if (!pair) throw new Error(`fake store: there is no pair ${id}`);
         pairs.set(id, { ...pair, status });
       }
+      for (const id of copy.removePairs ?? []) pairs.delete(id);
       for (const adapter of copy.putAdapters) adapters.set(adapter.hash, adapter);
       log.push(...copy.events);
       state = copy.state;
@@ -307,6 +309,11 @@ export function fakeStore(options: FakeOptions = {}): FakeStore {
         )
         .slice(0, limit),
     hasPair: async (id) => pairs.has(id),
+    pairsById: async (ids) => ids.map((id) => pairs.get(id) as Pair),
+    bufferItems: async ({ over }) => {
+      const items = [...pairs.values()].map(bufferItem);
+      return items.reduce((sum, { bytes }) => sum + bytes, 0) > over ? items : [];
+    },
     adapter: async (hash) => adapters.get(hash) ?? null,
     events: async ({ since }) => log.filter((event) => event.seq >= since),
   };

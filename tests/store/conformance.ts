@@ -1,11 +1,12 @@
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
+import { type BufferItem, bufferItem } from "../../src/base/buffer.ts";
 import { canonicalJson } from "../../src/base/canonical.ts";
 import type { Pair, PairStatus } from "../../src/base/records.ts";
 import { StoreError } from "../../src/store/errors.ts";
 import { sumJournal, verifyJournal } from "../../src/store/journal.ts";
-import type { RunContents, RunStore } from "../../src/store/run.ts";
-import { adapterOf, counter, demoRun, pairOf, Script } from "./fixtures.ts";
+import type { PairFilter, PairPage, RunContents, RunStore } from "../../src/store/run.ts";
+import { adapterOf, type Change, counter, demoRun, pairOf, Script } from "./fixtures.ts";
 
 /** How the suite opens the stores under test. `open` of one run may be called several times: several handles on one memory. */
 export interface Harness {
@@ -33,6 +34,7 @@ export function conformance(name: string, make: () => Harness): void {
   describe(`${name}: the same as every store`, () => {
     const harness = make();
     afterEach(() => harness.clear());
+    const event = { type: "error", code: "x", message: "" } as const;
 
     it("is empty before the first commit", async () => {
       const store = await harness.open("r");
@@ -97,6 +99,104 @@ export function conformance(name: string, make: () => Harness): void {
       expect([...sumJournal((await store.snapshot()).lines).pairs.keys()]).toEqual([b.id, a.id]);
     });
 
+    it("lists pairs page by page under every filter, in both directions, as a plain search would", async () => {
+      const store = await harness.open("r");
+      const script = new Script("r");
+      const kinds = ["describe", "count"] as const;
+      const all: BufferItem[] = [];
+      for (let round = 0; round < 4; round++) {
+        const putPairs = Array.from({ length: 6 }, (_, i): Pair => {
+          const pair = pairOf(`${round}/${i}`, round, i % 3 === 0 ? "visitor" : "camera:B");
+          const kind = kinds[i % 2] as Pair["task"]["kind"];
+          return { ...pair, task: { ...pair.task, kind }, status: i < round ? "accepted" : "fresh" };
+        });
+        all.push(...putPairs.map(bufferItem));
+        await store.commit(script.commit({ events: [event], putPairs }));
+      }
+      const filters: PairFilter[] = [undefined, "visitor", "camera:B"].flatMap((source) =>
+        [undefined, 2].flatMap((round) =>
+          [undefined, "count" as const].flatMap((kind) =>
+            [undefined, "accepted" as const, "trained" as const].map((status) => ({ source, round, kind, status })),
+          ),
+        ),
+      );
+      for (const filter of filters)
+        for (const newestFirst of [false, true]) {
+          const pages: (readonly BufferItem[])[] = [];
+          let after: PairPage["next"] = null;
+          do {
+            const page: PairPage = await store.listPairs({ ...filter, after, newestFirst, limit: 4 });
+            pages.push(page.items);
+            after = page.next;
+          } while (after !== null);
+          const wanted = all.filter((item) =>
+            (["source", "round", "kind", "status"] as const).every(
+              (field) => filter[field] === undefined || filter[field] === item[field],
+            ),
+          );
+          expect(pages.flat()).toEqual(newestFirst ? wanted.reverse() : wanted);
+          expect(pages.every((page, i) => page.length === 4 || i === pages.length - 1)).toBe(true);
+        }
+    });
+
+    it("deletes pairs with a tombstone in the journal, and only pairs that it has", async () => {
+      const store = await harness.open("r");
+      for (const change of demoRun("r")) await store.commit(change);
+      const script = new Script("r");
+      script.state = (await store.state()) ?? script.state;
+      const [gone, kept, visitor] = ["7/0/0", "7/0/1", "7/visitor"].map((label) => pairOf(label, 0).id) as [
+        string,
+        string,
+        string,
+      ];
+      const bytes = await store.bytes();
+      const tombstone = (pairs: readonly string[]): Change => ({
+        events: [{ type: "deleted", pairs, reason: "request", bytes: 1, detail: "" }],
+        removePairs: pairs,
+      });
+      await store.commit(script.commit(tombstone([gone, visitor])));
+      for (const handle of [store, await harness.open("r")]) {
+        expect(await handle.hasPair(gone)).toBe(false);
+        expect((await handle.pairs({})).map(({ id }) => id)).not.toContain(visitor);
+        expect((await handle.pairs({})).length).toBe(8);
+        expect((await handle.pairsById([kept]))[0]?.id).toBe(kept);
+        expect((await handle.listPairs({ source: "visitor", limit: 5 })).items).toEqual([]);
+        await expect(handle.pairsById([gone])).rejects.toMatchObject({ code: "damaged" });
+      }
+      const { lines } = await store.snapshot();
+      expect(verifyJournal(lines, { run: "r" }).ok).toBe(true);
+      expect([...sumJournal(lines).removed]).toEqual([
+        [gone, 18],
+        [visitor, 18],
+      ]);
+      expect((await store.bufferItems({ over: 0 })).map(({ id }) => id)).toEqual(
+        (await store.pairs({})).map(({ id }) => id),
+      );
+      expect(await store.bufferItems({ over: 1e6 })).toEqual([]);
+      expect(await store.bytes()).toBeLessThan(bytes + 3000);
+
+      const before = await dump(store);
+      const { state } = script;
+      for (const [change, message] of [
+        [tombstone([gone]), "not in the store"],
+        [{ ...tombstone([kept]), removePairs: [] }, "events name"],
+        [{ ...tombstone([]), removePairs: [kept] }, "events name"],
+        [tombstone([kept, kept]), "deleted twice"],
+        [{ ...tombstone([kept]), putPairs: [pairOf("7/0/1", 0)] }, "stored and deleted"],
+      ] as const) {
+        script.state = state;
+        await expect(store.commit(script.commit(change))).rejects.toMatchObject({
+          code: "refused",
+          message: expect.stringContaining(message),
+        });
+        expect(await dump(store)).toBe(before);
+      }
+      script.state = state;
+      await store.commit(script.commit({ events: [event], putPairs: [pairOf("7/0/0", 3)] })); // made again later
+      expect(await store.hasPair(gone)).toBe(true);
+      expect(sumJournal((await store.snapshot()).lines).removed.has(gone)).toBe(false);
+    });
+
     it("keeps runs apart", async () => {
       const [a, b] = [await harness.open("a"), await harness.open("b")];
       for (const change of demoRun("a")) await a.commit(change);
@@ -130,7 +230,6 @@ export function conformance(name: string, make: () => Harness): void {
       expect(verifyJournal((await second.snapshot()).lines, { run: "r" }).ok).toBe(true);
     });
 
-    const event = { type: "error", code: "x", message: "" } as const;
     const bad: [string, string, (script: Script) => Parameters<RunStore["commit"]>[0]][] = [
       ["no event", "at least one event", (script) => script.commit({ events: [], putPairs: [pairOf("q", 0)] })],
       [

@@ -60,6 +60,7 @@ export interface Change {
   readonly putPairs?: readonly Pair[];
   readonly setStatus?: readonly { id: string; status: PairStatus }[];
   readonly putAdapters?: readonly AdapterSnapshot[];
+  readonly removePairs?: readonly string[];
   readonly state?: Partial<LoopState>;
 }
 
@@ -100,6 +101,7 @@ export class Script {
       putPairs: change.putPairs ?? [],
       setStatus: change.setStatus ?? [],
       putAdapters: change.putAdapters ?? [],
+      ...(change.removePairs ? { removePairs: change.removePairs } : {}),
     };
   }
 }

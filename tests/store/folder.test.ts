@@ -12,10 +12,13 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { canonicalDigest, canonicalJson, parseCanonical } from "../../src/base/canonical.ts";
 import type { Commit } from "../../src/loop/ports.ts";
-import { type FolderIo, type FolderStore, openFolderStore } from "../../src/store/folder.ts";
+import { type FolderStore, openFolderStore } from "../../src/store/folder.ts";
+import type { FolderIo } from "../../src/store/folder-disk.ts";
+import type { PairRow } from "../../src/store/folder-index.ts";
 import { conformance, dump } from "./conformance.ts";
-import { adapterOf, demoRun } from "./fixtures.ts";
+import { adapterOf, demoRun, pairOf, Script } from "./fixtures.ts";
 
 conformance("run directory", () => {
   let root = mkdtempSync(join(tmpdir(), "store-"));
@@ -231,6 +234,83 @@ describe("run directory: faults", () => {
     expect(await store.bytes()).toBeGreaterThan(1000);
     store.close();
     await expect(store.state()).rejects.toMatchObject({ code: "closed" });
+  });
+
+  it("sweeps at the opening what is older than the last commit: newer files may be another writer's", async () => {
+    const dir = join(root, "start");
+    (await fill(dir, commits.length)).close();
+    const [old, fresh] = ["a".repeat(64), "b".repeat(64)].map((name) => join(dir, "blobs", name)) as [string, string];
+    for (const path of [old, fresh]) writeFileSync(path, "orphan");
+    const { mtimeMs } = statSync(join(dir, "commits.jsonl"));
+    fs.utimesSync(old, mtimeMs / 1000 - 1, mtimeMs / 1000 - 1);
+    fs.utimesSync(fresh, mtimeMs / 1000 + 1, mtimeMs / 1000 + 1);
+    openFolderStore(dir).close();
+    expect([fs.existsSync(old), fs.existsSync(fresh)]).toEqual([false, true]);
+  });
+
+  it("leaves nothing of a deleted pair on disk, even when the blanking was cut short", async () => {
+    const dir = join(root, "deleted");
+    const store = await fill(dir, commits.length);
+    const script = new Script("r");
+    script.state = (await store.state()) as typeof script.state;
+    const [gone, kept] = [pairOf("7/0/0", 0), pairOf("7/0/1", 0)];
+    const onDisk = (text: string): boolean =>
+      readdirSync(join(dir, "blobs")).some((name) => readFileSync(join(dir, "blobs", name)).includes(text));
+    const picture = (pair: typeof gone): string => Buffer.from(pair.task.picture?.rgb ?? []).toString("base64");
+    expect(onDisk(picture(gone))).toBe(true);
+    const blobs = fs
+      .readdirSync(join(dir, "blobs"))
+      .map((name) => [name, readFileSync(join(dir, "blobs", name))] as const);
+    await store.commit(
+      script.commit({
+        events: [{ type: "deleted", pairs: [gone.id], reason: "request", bytes: 1, detail: "" }],
+        removePairs: [gone.id],
+      }),
+    );
+    store.close();
+    expect([onDisk(picture(gone)), onDisk(picture(kept))]).toEqual([false, true]);
+    for (const [name, bytes] of blobs) writeFileSync(join(dir, "blobs", name), bytes); // as if it had died before
+    const again = openFolderStore(dir);
+    expect([onDisk(picture(gone)), onDisk(picture(kept))]).toEqual([false, true]);
+    expect((await again.pairs({})).length).toBe(9);
+
+    // The same pairs put once more lie in a blob of the same name: they are there, and stay there.
+    await again.commit(
+      script.commit({
+        events: [{ type: "error", code: "x", message: "" }],
+        putPairs: [...(commits[1]?.putPairs ?? [])],
+      }),
+    );
+    again.close();
+    const last = openFolderStore(dir);
+    expect(await last.pairsById([gone.id, kept.id])).toEqual([gone, kept]);
+    last.close();
+  });
+
+  it("lists the pairs of a folder whose rows do not say all that lists show", async () => {
+    const dir = join(root, "first");
+    const store = await fill(dir, 2);
+    const { items } = await store.listPairs({ kind: "describe", limit: 5 });
+    store.close();
+    const path = join(dir, "commits.jsonl");
+    const lines = readFileSync(path, "utf8").trimEnd().split("\n");
+    const old = lines.map((text) => {
+      const { sha256: _, ...line } = parseCanonical(text) as { sha256: string; pairs: { rows: PairRow[] } | null };
+      const rows = line.pairs?.rows.map(({ id, status, round, offset, length }) => ({
+        id,
+        status,
+        round,
+        offset,
+        length,
+      }));
+      const bare = rows === undefined ? line : { ...line, pairs: { ...line.pairs, rows } };
+      return `${canonicalJson({ ...bare, sha256: canonicalDigest(bare) })}\n`;
+    });
+    writeFileSync(path, old.join(""));
+    const again = openFolderStore(dir);
+    expect((await again.listPairs({ kind: "describe", limit: 5 })).items).toEqual(items);
+    expect(items).toHaveLength(3);
+    again.close();
   });
 
   it("refuses directories that are not this run, in words", async () => {

@@ -113,7 +113,7 @@ describe("IndexedDB: the library of runs", () => {
       expect(result).toBe("DataCloneError");
       expect(await dump(library.open("r"))).toBe(before);
     }
-    expect(n).toBe(3 + 3 + 1 + 1 + 1 + 1 + 1); // pairs, statuses, adapter, event, journal, state, run
+    expect(n).toBe(2 + 2 * 3 + 3 + 1 + 1 + 1 + 1 + 1); // tensors, pairs with contents, statuses, adapter, event, journal, state, run
     expect((await library.open("r").state())?.seq).toBe(change.state.seq);
   });
 
@@ -160,7 +160,7 @@ describe("IndexedDB: the library of runs", () => {
     await library.open("r").commit(commits[0] as Commit);
     const writes = spy.mock.calls.filter(([, mode]) => mode === "readwrite");
     expect(writes).toEqual([
-      [["runs", "pairs", "adapters", "events", "journal", "state"], "readwrite", { durability: "strict" }],
+      [["runs", "pairs", "contents", "adapters", "events", "journal", "state"], "readwrite", { durability: "strict" }],
     ]);
   });
 

@@ -1,0 +1,262 @@
+import { bufferItem } from "../base/buffer.ts";
+import type { LoopEvent } from "../base/events.ts";
+import type { Pair } from "../base/records.ts";
+import type { Commit } from "../loop/ports.ts";
+import { StoreError, staleError } from "./errors.ts";
+import { type Db, guarded, prefix, type WriteTx, writing } from "./idb-tx.ts";
+import { genesis, type JournalHead, type JournalLine, sumJournal } from "./journal.ts";
+import {
+  adapterBytes,
+  checkAdapter,
+  type PairCursor,
+  type PairFilter,
+  type Prepared,
+  prepareCommit,
+  prepareRestore,
+  type RunContents,
+  type RunStore,
+} from "./run.ts";
+import { FILTERS, indexOf, type PairRecord, type RunRecord } from "./schema.ts";
+import type { Vault } from "./vault.ts";
+
+/** The memory of one run in the database of all runs. */
+export function openRun(db: Db, vault: Vault, run: string): RunStore {
+  const head = async (): Promise<JournalHead> => (await lastLine(db.transaction("journal"), run)) ?? genesis(run);
+
+  /** The pairs of these records, in their order. */
+  const whole = async (
+    contents: { get(key: [string, string]): Promise<{ pair: Pair } | undefined> },
+    records: readonly PairRecord[],
+  ): Promise<Pair[]> => {
+    const found = await Promise.all(records.map(({ id }) => contents.get([run, id])));
+    return records.map(({ id, status }, i) => {
+      const content = found[i];
+      if (content === undefined) throw missingPair(id, run);
+      return { ...content.pair, status };
+    });
+  };
+
+  return {
+    run,
+    state: () => guarded(async () => (await db.get("state", run))?.state ?? null),
+
+    async commit(change: Commit) {
+      const before = await guarded(head);
+      const prepared = prepareCommit(run, before, change);
+      await vault.keep(prepared.adapters, () =>
+        writing(db, async (tx) => {
+          const now = (await lastLine(tx, run)) ?? genesis(run);
+          if (now.hash !== before.hash) throw staleError(run, now.seq, prepared.events[0]?.seq ?? 0);
+          await write(tx, run, prepared);
+        }),
+      );
+    },
+
+    async restore(contents: RunContents) {
+      const { pairs } = sumJournal(contents.lines);
+      const prepared = prepareRestore(contents, (id) => pairs.get(id) ?? { seq: 0, place: 0 });
+      await vault.keep(prepared.adapters, () =>
+        writing(db, async (tx) => {
+          if ((await tx.objectStore("runs").get(run)) !== undefined)
+            throw new StoreError(
+              "refused",
+              `There is already a run ${run} here, and an import never overwrites one. Delete it first, or keep it.`,
+            );
+          await write(tx, run, prepared, contents.title);
+        }),
+      );
+    },
+
+    pairs: ({ limit, ...filter }) =>
+      guarded(async () => {
+        const tx = db.transaction(["pairs", "contents"]);
+        const { index, key } = rangeOf(run, filter);
+        const found = await tx
+          .objectStore("pairs")
+          .index(index)
+          .getAll(prefix(...key), limit);
+        return whole(tx.objectStore("contents"), found);
+      }),
+
+    listPairs: ({ after = null, newestFirst = false, limit, ...filter }) =>
+      guarded(async () => {
+        const { index, key } = rangeOf(run, filter);
+        const items: PairRecord[] = [];
+        const records = db.transaction("pairs").store.index(index);
+        let cursor = await records.openCursor(following(key, after, newestFirst), newestFirst ? "prev" : "next");
+        while (cursor !== null && items.length < limit) {
+          items.push(cursor.value);
+          cursor = await cursor.continue();
+        }
+        const last = items.at(-1);
+        const next = cursor === null || last === undefined ? null : { seq: last.seq, place: last.place };
+        return { items: items.map(({ run: _run, seq: _seq, place: _place, ...item }) => item), next };
+      }),
+
+    bufferItems: ({ over }) =>
+      guarded(async () => {
+        const tx = db.transaction(["runs", "pairs"]);
+        if (((await tx.objectStore("runs").get(run))?.pairBytes ?? 0) <= over) return [];
+        const records = await tx.objectStore("pairs").index("order").getAll(prefix(run));
+        return records.map(({ run: _run, seq: _seq, place: _place, ...item }) => item);
+      }),
+
+    hasPair: (id) => guarded(async () => (await db.getKey("pairs", [run, id])) !== undefined),
+
+    pairsById: (ids) =>
+      guarded(async () => {
+        const tx = db.transaction(["pairs", "contents"]);
+        const found = await Promise.all(ids.map((id) => tx.objectStore("pairs").get([run, id])));
+        const records = found.map((record, i) => {
+          if (record === undefined) throw missingPair(ids[i] as string, run);
+          return record;
+        });
+        return whole(tx.objectStore("contents"), records);
+      }),
+
+    async adapter(hash) {
+      const record = await guarded(() => db.get("adapters", [run, hash]));
+      if (record === undefined) return null;
+      const { config, digests } = record;
+      const [adapter, optimizer] = [await vault.get(hash), await vault.get(digests.optimizer)];
+      if (adapter === null || optimizer === null)
+        throw new StoreError(
+          "damaged",
+          `The stored adapter ${hash} is not whole: its tensors are gone, perhaps because site data was deleted in part. Continue from an exported archive, or delete the run.`,
+        );
+      return checkAdapter({ hash, adapter, config, optimizer }, digests);
+    },
+
+    events: ({ since, limit }) =>
+      guarded(async () => {
+        const records = await db.getAll("events", IDBKeyRange.bound([run, since], [run, []]), limit);
+        return records.map((record) => record.event);
+      }),
+
+    snapshot: () =>
+      guarded(async () => {
+        const tx = db.transaction(["state", "journal"]);
+        const [state, lines] = await Promise.all([
+          tx.objectStore("state").get(run),
+          tx.objectStore("journal").getAll(prefix(run)),
+        ]);
+        return { state: state?.state ?? null, lines: lines.map((record) => record.line) };
+      }),
+
+    bytes: () => guarded(async () => (await db.get("runs", run))?.bytes ?? 0),
+    close: () => undefined, // the connection belongs to the library
+  };
+}
+
+/** Which index answers a filter, and what its keys begin with. */
+function rangeOf(run: string, filter: PairFilter): { index: string; key: (string | number)[] } {
+  const fields = FILTERS.filter((field) => filter[field] !== undefined);
+  return { index: indexOf(fields), key: [run, ...fields.map((field) => filter[field] as string | number)] };
+}
+
+/** The part of an index's range that comes after a page, in either direction. */
+function following(key: (string | number)[], after: PairCursor | null, newestFirst: boolean): IDBKeyRange {
+  if (after === null) return prefix(...key);
+  const at = [...key, after.seq, after.place];
+  return newestFirst ? IDBKeyRange.bound(key, at, false, true) : IDBKeyRange.bound(at, [...key, []], true, false);
+}
+
+const missingPair = (id: string, run: string): StoreError =>
+  new StoreError("damaged", `The pair ${id} of run ${run} is not in the store.`);
+
+/** Every write of a transaction. Requests are awaited, so that the first failure is the one that is reported. */
+async function write(tx: WriteTx, run: string, prepared: Prepared, importedAs?: string): Promise<void> {
+  const pairs = tx.objectStore("pairs");
+  const contents = tx.objectStore("contents");
+  let pairBytes = 0;
+  for (const { pair, seq, place } of prepared.pairs) {
+    const record: PairRecord = { run, ...bufferItem(pair), seq, place };
+    pairBytes += record.bytes - ((await pairs.get([run, pair.id]))?.bytes ?? 0);
+    await pairs.put(record);
+    await contents.put({ run, id: pair.id, pair: ownBytes(pair) });
+  }
+  for (const { id, status } of prepared.status) {
+    const record = await pairs.get([run, id]);
+    if (record === undefined)
+      throw new StoreError("refused", `The pair ${id} cannot become ${status}: it is not in the store.`);
+    await pairs.put({ ...record, status });
+  }
+  for (const id of prepared.removed) {
+    const record = await pairs.get([run, id]);
+    if (record === undefined)
+      throw new StoreError("refused", `The pair ${id} cannot be deleted: it is not in the store.`);
+    pairBytes -= record.bytes;
+    await pairs.delete([run, id]);
+    await contents.delete([run, id]);
+  }
+  let bytes = prepared.logBytes + pairBytes;
+  for (const { snapshot, digests } of prepared.adapters) {
+    const adapters = tx.objectStore("adapters");
+    const size = adapterBytes(snapshot);
+    bytes += size - ((await adapters.get([run, snapshot.hash]))?.bytes ?? 0);
+    await adapters.put({ run, hash: snapshot.hash, config: snapshot.config, digests, bytes: size });
+  }
+  for (const event of prepared.events)
+    await tx.objectStore("events").put({ run, seq: event.seq, event: ownBytes(event) });
+  for (const line of prepared.lines) await tx.objectStore("journal").put({ run, seq: line.seq, line });
+  await tx.objectStore("state").put({ run, state: prepared.state });
+  const record = await tx.objectStore("runs").get(run);
+  await tx.objectStore("runs").put(updated(record, prepared, { bytes, pairBytes }, importedAs));
+}
+
+/** The run's record after `prepared`. */
+function updated(
+  old: RunRecord | undefined,
+  { state, events }: Prepared,
+  grown: { readonly bytes: number; readonly pairBytes: number },
+  importedAs: string | undefined,
+): RunRecord {
+  const evaluated = events.filter((event) => event.type === "evaluated" && event.world === state.contour.world).at(-1);
+  const started = events.find((event) => event.type === "started");
+  return {
+    run: state.run,
+    title: importedAs ?? old?.title ?? state.run,
+    startedAt: old?.startedAt ?? events[0]?.at ?? 0,
+    updatedAt: events.at(-1)?.at ?? old?.updatedAt ?? 0,
+    round: state.round,
+    rounds: state.contour.rounds,
+    seed: state.seed,
+    base: started?.type === "started" ? started.base : (old?.base ?? ""),
+    incumbent: state.incumbent,
+    finished: state.finished,
+    events: state.seq,
+    accepted: (old?.accepted ?? 0) + events.filter((event) => event.type === "committed").length,
+    rejected: (old?.rejected ?? 0) + events.filter((event) => event.type === "rejected").length,
+    heldOut: evaluated?.type === "evaluated" ? evaluated.heldOut.greedy.value : (old?.heldOut ?? null),
+    bytes: (old?.bytes ?? 0) + grown.bytes,
+    pairBytes: (old?.pairBytes ?? 0) + grown.pairBytes,
+    imported: old?.imported ?? importedAs !== undefined,
+  };
+}
+
+async function lastLine(
+  tx: {
+    objectStore(name: "journal"): {
+      openCursor(range: IDBKeyRange, direction: "prev"): Promise<{ value: { line: JournalLine } } | null>;
+    };
+  },
+  run: string,
+): Promise<JournalHead | null> {
+  const cursor = await tx.objectStore("journal").openCursor(prefix(run), "prev");
+  return cursor === null ? null : cursor.value.line;
+}
+
+/**
+ * The same value, with every view of a larger or shared buffer copied into a buffer of its own:
+ * structured clone would store the whole buffer behind each view.
+ */
+function ownBytes<T extends Pair | LoopEvent>(value: T): T {
+  const copy = (part: unknown): unknown => {
+    if (part instanceof Uint8Array)
+      return part.buffer instanceof ArrayBuffer && part.byteLength === part.buffer.byteLength ? part : part.slice();
+    if (Array.isArray(part)) return part.map(copy);
+    if (typeof part !== "object" || part === null) return part;
+    return Object.fromEntries(Object.entries(part).map(([key, field]) => [key, copy(field)]));
+  };
+  return copy(value) as T;
+}
