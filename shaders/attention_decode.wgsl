@@ -1,17 +1,17 @@
-// One new token per row n against its prompt's shared cache and its own: o = softmax(q·[Kp, Ks] · scale) [Vp, Vs]
-// q, o: (N,H,D)  kp, vp: (G,TP,KV,D), row n uses prompt n / K  info: (G,TP) u32 (padding bit)
-// ks, vs: (N,TS,KV,D), positions 0…step[0] are valid.  One thread per (n, h).
+// One new token per row n against its prompt's keys, shared by K samples, and its own: o = softmax(q·k · scale) v
+// q, o: (N,H,D)  pos: (N) u32, position of the row's token in its sequence
+// k, v: (G·TP + R·TS, KV,D): TP places for each prompt, then TS places for each sample
+// slots: (N,4) u32 = (task, sample, r, length): row n is sample r, its prompt is r / K and has `length` tokens; its own
+// tokens are those at positions length…pos[n], in the sample's places 0, 1, …  One thread per (n, h).
 const D4: u32 = 4u; // head size / 4, set when the shader is loaded
-struct P { N: u32, K: u32, H: u32, KV: u32, TP: u32, TS: u32, scale: f32 }
+struct P { N: u32, K: u32, H: u32, KV: u32, G: u32, TP: u32, TS: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> kp: array<vec4f>;
-@group(0) @binding(3) var<storage, read> vp: array<vec4f>;
-@group(0) @binding(4) var<storage, read> info: array<u32>;
-@group(0) @binding(5) var<storage, read> ks: array<vec4f>;
-@group(0) @binding(6) var<storage, read> vs: array<vec4f>;
-@group(0) @binding(7) var<storage, read> step: array<u32>;
-@group(0) @binding(8) var<storage, read_write> o: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
+@group(0) @binding(3) var<storage, read> v: array<vec4f>;
+@group(0) @binding(4) var<storage, read> slots: array<vec4u>;
+@group(0) @binding(5) var<storage, read> pos: array<u32>;
+@group(0) @binding(6) var<storage, read_write> o: array<vec4f>;
 override WG: u32 = 32;
 
 @compute @workgroup_size(WG)
@@ -25,33 +25,23 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) nw: vec3u, @bu
   var query: array<vec4f, D4>;
   var sum: array<vec4f, D4>;
   for (var d = 0u; d < D4; d++) { query[d] = q[at + d] * p.scale; sum[d] = vec4f(); }
+  let slot = slots[n];
+  let shared_place = (slot.z / p.K) * p.TP;
+  let own_place = p.G * p.TP + slot.z * p.TS;
+  let end = min(pos[n] + 1u, slot.w + p.TS);
   var top = -1e30;
   var total = 0.0;
-  let prompt = n / p.K;
-  for (var j = 0u; j < p.TP; j++) {
-    if ((info[prompt * p.TP + j] & 0x80000000u) != 0u) { continue; }
-    let kv = ((prompt * p.TP + j) * p.KV + g) * D4;
-    var s4 = vec4f();
-    for (var d = 0u; d < D4; d++) { s4 += query[d] * kp[kv + d]; }
-    let s = s4.x + s4.y + s4.z + s4.w;
-    let next = max(top, s);
-    let shrink = exp(max(top - next, -80.0));
-    let e = exp(max(s - next, -80.0));
-    total = total * shrink + e;
-    for (var d = 0u; d < D4; d++) { sum[d] = sum[d] * shrink + e * vp[kv + d]; }
-    top = next;
-  }
-  let end = min(step[0] + 1u, p.TS);
   for (var j = 0u; j < end; j++) {
-    let kv = ((n * p.TS + j) * p.KV + g) * D4;
+    let place = select(own_place + j - slot.w, shared_place + j, j < slot.w);
+    let kv = (place * p.KV + g) * D4;
     var s4 = vec4f();
-    for (var d = 0u; d < D4; d++) { s4 += query[d] * ks[kv + d]; }
+    for (var d = 0u; d < D4; d++) { s4 += query[d] * k[kv + d]; }
     let s = s4.x + s4.y + s4.z + s4.w;
     let next = max(top, s);
     let shrink = exp(max(top - next, -80.0));
     let e = exp(max(s - next, -80.0));
     total = total * shrink + e;
-    for (var d = 0u; d < D4; d++) { sum[d] = sum[d] * shrink + e * vs[kv + d]; }
+    for (var d = 0u; d < D4; d++) { sum[d] = sum[d] * shrink + e * v[kv + d]; }
     top = next;
   }
   for (var d = 0u; d < D4; d++) { o[at + d] = sum[d] / total; }

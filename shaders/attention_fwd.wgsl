@@ -1,6 +1,7 @@
 // o[i] = Σ_j softmax_j(q[i]·k[j] · scale) v[j] over the j that i may see; lse[i] = log Σ_j exp(q[i]·k[j] · scale)
 // q, o: (B,T,H,D)  k, v: (B,T,KV,D)  info: (B,T) u32, see src/ops/mask.ts  lse: (B,H,T), kept for the backward pass.
-// Flash style: running maximum and sum, no (T,T) matrix.  One thread per (b, h, i).
+// Flash style: running maximum and sum, no (T,T) matrix. One thread per (b, h, i), workgroups over (i, h, b): all threads
+// of a workgroup read the same key at the same time, so that it is loaded once for all.
 const D4: u32 = 4u; // head size / 4, set when the shader is loaded
 struct P { B: u32, T: u32, H: u32, KV: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -20,24 +21,23 @@ fn sees(i: u32, j: u32, mi: u32, mj: u32) -> bool {
 }
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_id) l: vec3u) {
-  let t = (w.y * n.x + w.x) * WG + l.x;
-  if (t >= p.B * p.H * p.T) { return; }
-  let i = t % p.T;
-  let h = (t / p.T) % p.H;
-  let b = t / (p.T * p.H);
+fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u) {
+  let i = w.x * WG + l.x;
+  if (i >= p.T) { return; }
+  let h = w.y;
+  let first = w.z * p.T;
   let g = h / (p.H / p.KV);
-  let at = ((b * p.T + i) * p.H + h) * D4;
+  let at = ((first + i) * p.H + h) * D4;
   var query: array<vec4f, D4>;
   var sum: array<vec4f, D4>;
   for (var d = 0u; d < D4; d++) { query[d] = q[at + d] * p.scale; sum[d] = vec4f(); }
-  let mi = info[b * p.T + i];
+  let mi = info[first + i];
   let end = select(i + 1u, p.T, (mi & PREFIX) != 0u);
   var top = -1e30;
   var total = 0.0;
   for (var j = 0u; j < end; j++) {
-    if (sees(i, j, mi, info[b * p.T + j])) {
-      let kv = ((b * p.T + j) * p.KV + g) * D4;
+    if (sees(i, j, mi, info[first + j])) {
+      let kv = ((first + j) * p.KV + g) * D4;
       var s4 = vec4f();
       for (var d = 0u; d < D4; d++) { s4 += query[d] * k[kv + d]; }
       let s = s4.x + s4.y + s4.z + s4.w;
@@ -51,5 +51,5 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
   }
   let inverse = select(0.0, 1.0 / total, total > 0.0);
   for (var d = 0u; d < D4; d++) { o[at + d] = sum[d] * inverse; }
-  lse[t] = select(0.0, top + log(total), total > 0.0);
+  lse[(w.z * p.H + h) * p.T + i] = select(0.0, top + log(total), total > 0.0);
 }

@@ -1,14 +1,16 @@
-// Draws the next token of each row, or takes the likeliest at temperature 0.
-// logits: (N,V)  setting: (10) = top-k, seed low, seed high as u32; temperature, top-p, min-p as bits of f32; four stop tokens
-// step: (1) u32  rows: (N,2) u32 = (task number, sample number): the draw depends on (seed, task, sample, step) only.
-// next, done: (N) u32  tokens: (N,TS) u32  logp: (N), grows by log p(token) at temperature 1.
+// Draws the next token of each row, or takes the likeliest at temperature 0, and moves the row one position on.
+// logits: (N/SHARE,V), SHARE rows draw from the same logits
+// setting: (10) = top-k, seed low, seed high as u32; temperature, top-p, min-p as bits of f32; four stop tokens
+// slots: (N,4) u32 = (task, sample, r, length): row n writes to r; the token at position `length` is its step 0
+// The draw depends on (seed, task, sample, step) only.   next, pos: (N) u32
+// done: (R) u32  tokens: (R,TS) u32  logp: (R), grows by log p(token) at temperature 1.
 // top-k and top-p are thresholds on the scaled logit found by bisection, so nothing is sorted.  One thread per row.
-struct P { N: u32, V: u32, TS: u32 }
+struct P { N: u32, V: u32, TS: u32, SHARE: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
 @group(0) @binding(2) var<storage, read> setting: array<u32>;
-@group(0) @binding(3) var<storage, read> step: array<u32>;
-@group(0) @binding(4) var<storage, read> rows: array<vec2u>;
+@group(0) @binding(3) var<storage, read> slots: array<vec4u>;
+@group(0) @binding(4) var<storage, read_write> pos: array<u32>;
 @group(0) @binding(5) var<storage, read_write> next: array<u32>;
 @group(0) @binding(6) var<storage, read_write> done: array<u32>;
 @group(0) @binding(7) var<storage, read_write> tokens: array<u32>;
@@ -28,10 +30,11 @@ fn pcg4d(seed: vec4u) -> vec4u {
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) nw: vec3u, @builtin(local_invocation_id) l: vec3u) {
   let n = (w.y * nw.x + w.x) * WG + l.x;
   if (n >= p.N) { return; }
-  let t = step[0];
-  if (t >= p.TS) { return; }
-  if (done[n] != 0u) { return; }
-  let base = n * p.V;
+  let slot = slots[n];
+  let r = slot.z;
+  let t = pos[n] + 1u - slot.w;
+  if (t >= p.TS || done[r] != 0u) { return; }
+  let base = (n / p.SHARE) * p.V;
   var top = -1e30;
   var best = 0u;
   for (var v = 0u; v < p.V; v++) {
@@ -76,7 +79,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) nw: vec3u, @bu
     if (minP > 0.0) { lowest = max(lowest, log(minP)); }
     var mass = 0.0;
     for (var v = 0u; v < p.V; v++) { let x = (logits[base + v] - top) * heat; if (x >= lowest) { mass += exp(max(x, -80.0)); } }
-    let bits = pcg4d(vec4u(setting[1] ^ (rows[n].x * 0x9e3779b9u), setting[2] ^ rows[n].y, t, rows[n].x));
+    let bits = pcg4d(vec4u(setting[1] ^ (slot.x * 0x9e3779b9u), setting[2] ^ slot.y, t, slot.x));
     var left = f32(bits.x >> 8u) / 16777216.0 * mass;
     for (var v = 0u; v < p.V; v++) {
       let x = (logits[base + v] - top) * heat;
@@ -87,8 +90,9 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) nw: vec3u, @bu
       }
     }
   }
-  logp[n] += logits[base + token] - top - log(total);
-  tokens[n * p.TS + t] = token;
+  logp[r] += logits[base + token] - top - log(total);
+  tokens[r * p.TS + t] = token;
   next[n] = token;
-  for (var i = 6u; i < 10u; i++) { if (token == setting[i]) { done[n] = 1u; } }
+  pos[n] = pos[n] + 1u;
+  for (var i = 6u; i < 10u; i++) { if (token == setting[i]) { done[r] = 1u; } }
 }

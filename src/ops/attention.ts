@@ -37,7 +37,7 @@ export function attention(
     constants: {},
     uniforms,
     bindings: [read(q), read(k), read(v), read(info), write(o), write(lse)],
-    workgroups: grid(B * H * T, 32),
+    workgroups: [Math.ceil(T / 32), H, B],
     flops,
   });
   g.onBackward(() => {
@@ -72,54 +72,6 @@ export function attention(
       workgroups: grid(B * KV * T, 32),
       flops: 2 * flops,
     });
-  });
-  return o;
-}
-
-/** Caches of one layer while decoding: the prompts' keys and values, shared by their K samples, and the samples' own. */
-export interface DecodeCache {
-  readonly kp: Tensor; // (G·TP, KV·D)
-  readonly vp: Tensor;
-  readonly ks: Tensor; // (N·TS, KV·D)
-  readonly vs: Tensor;
-}
-
-/** Appends k, v: (N, KV·D) at position step[0] and attends q: (N, H·D) to prompt and own tokens. No gradient. */
-export function attentionDecode(
-  { g }: OpContext,
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
-  cache: DecodeCache,
-  info: Tensor,
-  step: Tensor,
-  { N, K, H, KV, D, TP, TS }: { N: number; K: number; H: number; KV: number; D: number; TP: number; TS: number },
-): Tensor {
-  g.dispatch({
-    shader: "cache_append",
-    constants: {},
-    uniforms: [N, KV * D, TS],
-    bindings: [read(k), read(v), read(step), write(cache.ks), write(cache.vs)],
-    workgroups: grid(N * KV * D, 64),
-    flops: 0,
-  });
-  const o = g.temp("attention", [N, H * D]);
-  g.dispatch({
-    shader: `attention_decode?D4=${D / 4}`,
-    constants: {},
-    uniforms: [N, K, H, KV, TP, TS, f32(1 / Math.sqrt(D))],
-    bindings: [
-      read(q),
-      read(cache.kp),
-      read(cache.vp),
-      read(info),
-      read(cache.ks),
-      read(cache.vs),
-      read(step),
-      write(o),
-    ],
-    workgroups: grid(N * H, 32),
-    flops: 4 * N * H * (TP + TS / 2) * D,
   });
   return o;
 }

@@ -1,16 +1,17 @@
-import { grid, read, type Tensor, write } from "../gpu/graph.ts";
+import { grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
 import { NONE } from "./mask.ts";
 
+/** N rows that are being decoded, of the R samples whose answers are kept. */
 export interface SampleState {
   readonly setting: Tensor; // (SAMPLE_SETTING) u32, see `sampleSetting`
-  readonly step: Tensor; // (1) u32
-  readonly rows: Tensor; // (N,2) u32: task and sample number
-  readonly next: Tensor; // (N) u32
-  readonly done: Tensor; // (N) u32
-  readonly tokens: Tensor; // (N,TS) u32
-  readonly logp: Tensor; // (N)
-  readonly pos: Tensor; // (N) u32
+  /** (N,4) u32: task and sample number of the random stream, place among the R samples, tokens of the prompt. */
+  readonly slots: Tensor;
+  readonly pos: Tensor; // (N) u32: position of the token whose logits come next
+  readonly next: Tensor; // (N) u32: the token drawn
+  readonly done: Tensor; // (R) u32
+  readonly tokens: Tensor; // (R,TS) u32
+  readonly logp: Tensor; // (R)
 }
 
 export interface Sampling {
@@ -40,19 +41,22 @@ export function sampleSetting(sampling: Sampling, stop: readonly number[]): Uint
   return words;
 }
 
-/** One token for each row of logits: (N,V), then one step on. */
+/** One token for each row, and its position one on. Logits: (L,V), L dividing N: N/L neighbouring rows share theirs. */
 export function sampleNext({ g }: OpContext, logits: Tensor, state: SampleState): void {
-  const [N, V] = logits.shape as [number, number];
+  const [L, V] = logits.shape as [number, number];
+  const N = state.next.size;
   const TS = state.tokens.shape[1] as number;
+  if (N % L !== 0) throw new Error(`[shape] sample.${logits.name}: ${L} rows of logits for ${N} rows`);
+  wantShape("sample", state.slots, [N, 4]);
   g.dispatch({
     shader: "sample",
     constants: {},
-    uniforms: [N, V, TS],
+    uniforms: [N, V, TS, N / L],
     bindings: [
       read(logits),
       read(state.setting),
-      read(state.step),
-      read(state.rows),
+      read(state.slots),
+      write(state.pos),
       write(state.next),
       write(state.done),
       write(state.tokens),
@@ -60,13 +64,5 @@ export function sampleNext({ g }: OpContext, logits: Tensor, state: SampleState)
     ],
     workgroups: grid(N, 32),
     flops: 8 * N * V,
-  });
-  g.dispatch({
-    shader: "advance",
-    constants: {},
-    uniforms: [N],
-    bindings: [write(state.step), write(state.pos)],
-    workgroups: grid(N, 64),
-    flops: 0,
   });
 }

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { rngFor } from "../../src/base/rng.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
+import { planRows } from "../../src/model/decoding.ts";
 import { Generator, type Prompt } from "../../src/model/generate.ts";
 import { Scorer } from "../../src/train/step.ts";
 import { openTestGpu } from "../gpu/open.ts";
@@ -143,4 +144,36 @@ test("prompts of many lengths: old plans go, and the answers stay", async () => 
   const first = await gpu.checked(() => generator.generate(prompts, options));
   expect(await gpu.checked(() => generator.generate(prompts, options))).toEqual(first);
   await generator.destroy();
+});
+
+test("finished rows are dropped on the way, and no answer changes", async () => {
+  const config = tinyConfig({ vocab: 12, layers: 1 }); // few tokens: many answers stop early
+  const runtime = gpu.runtime(gpu.variants.at(-1) ?? "plain");
+  const weights = await modelOn(runtime, config, randomTensors(config, 11));
+  const generator = new Generator(runtime, weights, null);
+  const prompts = promptsFor(
+    config,
+    Array.from({ length: 35 }, (_, i) => 1 + (i % 5)),
+  );
+  const options = { k: 2, temperature: 1.5, topK: 0, topP: 1, seed: 4, maxNewTokens: 21 };
+  const together = await gpu.checked(() => generator.generate(prompts, { ...options, batch: 35 }));
+  const lengths = together.flat().map(({ tokens }) => tokens.length);
+  const lasting = (after: number) => lengths.filter((length) => length > after).length;
+  expect(planRows(lasting(5), 70)).toBeLessThan(70); // or nothing was dropped at all
+  expect(lasting(17)).toBeGreaterThan(0);
+  expect(await generator.generate(prompts, { ...options, batch: 7 })).toEqual(together);
+  expect(await generator.generate(prompts, { ...options, batch: 16 })).toEqual(together);
+  await generator.destroy();
+});
+
+test("plan sizes: at most two between powers of two, never too small, never above the batch", () => {
+  const sizes = new Set<number>();
+  for (let active = 1; active <= 768; active++) {
+    const size = planRows(active, 768);
+    expect(size).toBeGreaterThanOrEqual(active);
+    expect(size).toBeLessThanOrEqual(Math.max(16, 1.5 * active + 16));
+    sizes.add(size);
+  }
+  expect([...sizes].sort((a, b) => a - b)).toEqual([16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768]);
+  expect(planRows(3, 5)).toBe(5);
 });

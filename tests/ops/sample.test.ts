@@ -10,6 +10,8 @@ import * as reference from "../reference/sample.ts";
 const gpu = await openTestGpu();
 const greedy: Sampling = { temperature: 0, topK: 0, topP: 1, seed: 1 };
 
+const LENGTH = 3; // tokens of every prompt
+
 interface Draw {
   readonly logits: Float32Array; // (N,V), the same at every step
   readonly rows: readonly (readonly [number, number])[];
@@ -25,13 +27,12 @@ async function draw({ logits, rows, sampling, stop = [], steps = 1 }: Draw) {
   const u32 = (name: string, ...shape: number[]) => g.input(name, shape, "u32");
   const state = {
     setting: u32("setting", SAMPLE_SETTING),
-    step: u32("step", 1),
-    rows: u32("rows", N, 2),
+    slots: u32("slots", N, 4),
+    pos: u32("pos", N),
     next: u32("next", N),
     done: u32("done", N),
     tokens: u32("tokens", N, steps),
     logp: g.input("logp", [N]),
-    pos: u32("pos", N),
   };
   const input = g.input("logits", [N, V]);
   sampleNext({ g, variants: { matmul: "plain" } }, input, state);
@@ -39,21 +40,15 @@ async function draw({ logits, rows, sampling, stop = [], steps = 1 }: Draw) {
     const plan = await compile("sample", g, gpu.device, gpu.pipelines);
     plan.write(input, logits);
     plan.write(state.setting, sampleSetting(sampling, stop));
-    plan.write(state.rows, Uint32Array.from(rows.flat()));
+    plan.write(state.slots, Uint32Array.from(rows.flatMap(([task, k], n) => [task, k, n, LENGTH])));
+    plan.write(state.pos, new Uint32Array(N).fill(LENGTH - 1));
     await plan.run(undefined, steps);
-    const [tokens, done, logp, step, pos] = await plan.read(
-      state.tokens,
-      state.done,
-      state.logp,
-      state.step,
-      state.pos,
-    );
+    const [tokens, done, logp, pos] = await plan.read(state.tokens, state.done, state.logp, state.pos);
     plan.destroy();
     return {
       tokens: Array.from(tokens as Uint32Array),
       done: Array.from(done as Uint32Array),
       logp: Array.from(logp as Float32Array),
-      step: (step as Uint32Array)[0],
       pos: Array.from(pos as Uint32Array),
     };
   });
@@ -79,8 +74,7 @@ test.each([
   expect(got.tokens).toEqual(best);
   const want = logprob(Float64Array.from(logits), best, V);
   for (const [n, value] of got.logp.entries()) expect(value).toBeCloseTo(want[n] as number, 4);
-  expect(got.step).toBe(1);
-  expect(new Set(got.pos)).toEqual(new Set([1]));
+  expect(new Set(got.pos)).toEqual(new Set([LENGTH]));
 });
 
 const V = 20;

@@ -1,0 +1,120 @@
+import { expect, test } from "vitest";
+import { rngFor } from "../../src/base/rng.ts";
+import { Graph } from "../../src/gpu/graph.ts";
+import { compile } from "../../src/gpu/plan.ts";
+import { attentionDecode, ropeAppend } from "../../src/ops/decode.ts";
+import { ropeTable } from "../../src/ops/rope.ts";
+import { openTestGpu } from "../gpu/open.ts";
+import { attention } from "../reference/attention.ts";
+import { rope } from "../reference/rope.ts";
+import { keep, worstOf } from "./check.ts";
+
+const gpu = await openTestGpu();
+const THETA = 100;
+const text = { pad: false, prefix: false, segment: 0 };
+
+test.each([
+  { H: 4, KV: 2, D: 8, prompts: [3, 5], K: 1, own: 1 },
+  { H: 4, KV: 1, D: 16, prompts: [4], K: 3, own: 4 },
+  { H: 2, KV: 2, D: 32, prompts: [1, 6, 2], K: 2, own: 3 },
+  { H: 3, KV: 3, D: 4, prompts: [2, 7], K: 2, own: 2 },
+])("prompt and decoded tokens through the caches equal full attention: %o", async (options) => {
+  const { H, KV, D, prompts, K, own } = options;
+  const rng = rngFor(7, H, KV, D);
+  const G = prompts.length;
+  const TP = Math.max(...prompts) + 2;
+  const shape = { G, K, H, KV, D, TP, TS: own + 1 };
+  const normals = (rows: number, heads: number) => Float32Array.from({ length: rows * heads * D }, () => rng.normal());
+  const made = (rows: number) => ({ q: normals(rows, H), k: normals(rows, KV), v: normals(rows, KV) });
+  const prompt = made(G * TP);
+  const steps = Array.from({ length: own }, () => made(G * K));
+  // Rows of the plan: the samples in another order, one of them left out, as after dropping finished rows.
+  const rows = rng.shuffle([...Array(G * K).keys()]).slice(0, Math.max(1, G * K - 1));
+  const N = rows.length;
+  const take = (x: Float32Array, heads: number) =>
+    Float32Array.from(rows.flatMap((r) => [...x.subarray(r * heads * D, (r + 1) * heads * D)]));
+
+  const positions = TP + own;
+  const caches = [0, 1].map(() => {
+    const size = 4 * G * (TP + K * shape.TS) * KV * D;
+    return gpu.device.createBuffer({ size, usage: 0x80 | 0x8 | 0x4 });
+  });
+  const build = (R: number, isPrompt: boolean) => {
+    const g = new Graph();
+    const ctx = { g, variants: { matmul: "plain" as const } };
+    const [k, v] = caches.map((buffer, i) =>
+      g.bound(`cache ${i}`, [G * (TP + K * shape.TS), KV * D], buffer as GPUBuffer),
+    );
+    const cache = { k: k!, v: v! };
+    const t = {
+      q: g.input("q", [R, H * D]),
+      k: g.input("k", [R, KV * D]),
+      v: g.input("v", [R, KV * D]),
+      slots: g.input("slots", [R, 4], "u32"),
+      pos: g.input("pos", [R], "u32"),
+      table: g.input("table", [positions, 2, D / 2]),
+    };
+    ropeAppend(ctx, { ...t, q: isPrompt ? null : t.q }, t, t.table, cache, shape, { prompt: isPrompt });
+    const out = isPrompt ? null : keep(ctx, attentionDecode(ctx, t.q, cache, t, shape));
+    return { g, t, out };
+  };
+  const table = ropeTable(positions, D, THETA);
+  const rotated = (x: Float32Array, heads: number, pos: readonly number[]) =>
+    rope(Float64Array.from(x), pos, heads, D, THETA);
+
+  await gpu.checked(async () => {
+    const fill = build(G * TP, true);
+    const first = await compile("prompt", fill.g, gpu.device, gpu.pipelines);
+    first.write(fill.t.k, prompt.k);
+    first.write(fill.t.v, prompt.v);
+    first.write(fill.t.table, table);
+    first.write(
+      fill.t.pos,
+      Uint32Array.from({ length: G * TP }, (_, i) => i % TP),
+    );
+    await first.run();
+    const { g, t, out } = build(N, false);
+    const plan = await compile("decode", g, gpu.device, gpu.pipelines);
+    plan.write(t.table, table);
+    const lengthOf = (r: number) => prompts[Math.floor(r / K)] as number;
+    plan.write(t.slots, Uint32Array.from(rows.flatMap((r) => [99, 99, r, lengthOf(r)])));
+    for (const [s, step] of steps.entries()) {
+      plan.write(t.q, take(step.q, H));
+      plan.write(t.k, take(step.k, KV));
+      plan.write(t.v, take(step.v, KV));
+      plan.write(
+        t.pos,
+        Uint32Array.from(rows, (r) => lengthOf(r) + s),
+      );
+      await plan.run();
+      const [got] = (await plan.read(out!)) as [Float32Array];
+      for (const [n, r] of rows.entries()) {
+        // Full attention over [prompt, own tokens so far] of this sample; only its last token counts.
+        const group = Math.floor(r / K);
+        const length = lengthOf(r);
+        const T = length + s + 1;
+        const sequence = (key: "k" | "v") =>
+          Float32Array.from([
+            ...prompt[key].subarray(group * TP * KV * D, (group * TP + length) * KV * D),
+            ...steps.slice(0, s + 1).flatMap((one) => [...one[key].subarray(r * KV * D, (r + 1) * KV * D)]),
+          ]);
+        const q = new Float32Array(T * H * D);
+        q.set(step.q.subarray(r * H * D, (r + 1) * H * D), (T - 1) * H * D);
+        const at = [...Array(T).keys()];
+        const want = attention(
+          {
+            q: rotated(q, H, at),
+            k: rotated(sequence("k"), KV, at),
+            v: Float64Array.from(sequence("v")),
+          },
+          at.map(() => text),
+          { B: 1, T, H, KV, D },
+        );
+        const worst = worstOf(got.subarray(n * H * D, (n + 1) * H * D), want.subarray((T - 1) * H * D));
+        expect(worst.error, `step ${s}, row ${n}, element ${worst.index}`).toBeLessThan(1e-5);
+      }
+    }
+    first.destroy();
+    plan.destroy();
+  });
+});
