@@ -5,16 +5,10 @@
  *   image_encoder.onnx  pixel_values (N, 3, size, size) f32 → image_embeds (N, projection), rows of length 1
  *   text_encoder.onnx   phrases (N, P, 4) i64, a phrase of zeros is padding → text_embeds (N, projection)
  */
-import { Message } from "./protobuf.ts";
+import { FLOAT, GraphWriter, INT64, modelFile, valueInfo } from "./onnx-graph.ts";
 
-/** Opset of the default domain, and the file format that goes with it. */
-const OPSET = 17;
-const IR_VERSION = 8;
 /** As in the kernels: added to the square of a row's length. */
 const L2_EPS = 1e-12;
-
-const FLOAT = 1;
-const INT64 = 7;
 
 /** What the export reads of a DualEncoderConfig. */
 export interface EncoderShape {
@@ -31,80 +25,6 @@ export interface EncoderShape {
 export interface HostTensor {
   readonly shape: readonly number[];
   readonly data: Float32Array;
-}
-
-type Attribute = number | readonly number[];
-
-/** Collects nodes and constants; every method returns the name of its result. */
-class GraphWriter {
-  readonly nodes: Message[] = [];
-  readonly initializers: Message[] = [];
-  private readonly known = new Set<string>();
-
-  node(
-    op: string,
-    inputs: readonly string[],
-    attributes: Readonly<Record<string, Attribute>> = {},
-    output = `${op}_${this.nodes.length}`,
-  ): string {
-    const node = new Message();
-    for (const input of inputs) node.string(1, input);
-    node.string(2, output).string(3, output).string(4, op);
-    for (const [name, value] of Object.entries(attributes)) node.message(5, attribute(name, value));
-    this.nodes.push(node);
-    return output;
-  }
-
-  floats(name: string, shape: readonly number[], data: Float32Array): string {
-    return this.constant(name, shape, FLOAT, new Uint8Array(Float32Array.from(data).buffer));
-  }
-
-  ints(name: string, values: readonly number[]): string {
-    return this.constant(name, [values.length], INT64, new Uint8Array(BigInt64Array.from(values.map(BigInt)).buffer));
-  }
-
-  private constant(name: string, shape: readonly number[], type: number, raw: Uint8Array): string {
-    if (this.known.has(name)) return name;
-    this.known.add(name);
-    const tensor = new Message();
-    for (const n of shape) tensor.int(1, n);
-    this.initializers.push(tensor.int(2, type).string(8, name).data(9, raw));
-    return name;
-  }
-}
-
-// AttributeProto types: INT 2, INTS 7.
-function attribute(name: string, value: Attribute): Message {
-  const message = new Message().string(1, name);
-  if (typeof value === "number") return message.int(3, value).int(20, 2);
-  for (const n of value) message.int(8, n);
-  return message.int(20, 7);
-}
-
-/** name and shape; a text stands for a free dimension. */
-function valueInfo(name: string, type: number, shape: readonly (number | string)[]): Message {
-  const dims = new Message();
-  for (const n of shape) dims.message(1, typeof n === "number" ? new Message().int(1, n) : new Message().string(2, n));
-  const tensor = new Message().int(1, type).message(2, dims);
-  return new Message().string(1, name).message(2, new Message().message(1, tensor));
-}
-
-function model(
-  name: string,
-  graph: GraphWriter,
-  input: Message,
-  output: Message,
-  metadata: Readonly<Record<string, string>>,
-): Uint8Array<ArrayBuffer> {
-  const body = new Message();
-  for (const node of graph.nodes) body.message(1, node);
-  body.string(2, name);
-  for (const tensor of graph.initializers) body.message(5, tensor);
-  body.message(11, input).message(12, output);
-  const file = new Message().int(1, IR_VERSION).string(2, "autodidact").message(7, body);
-  file.message(8, new Message().string(1, "").int(2, OPSET));
-  for (const [key, value] of Object.entries(metadata)) file.message(14, new Message().string(1, key).string(2, value));
-  return file.encode();
 }
 
 class Encoders {
@@ -177,7 +97,8 @@ export function exportImageEncoder(
   const joined = graph.node("Reshape", [tokens, graph.ints("joined", [-1, cells * cells * d])]);
   encoders.unit(encoders.linear(joined, "visual_projection"), "image_embeds");
   const input = valueInfo("pixel_values", FLOAT, ["N", channels, size, size]);
-  return model("image_encoder", graph, input, valueInfo("image_embeds", FLOAT, ["N", config.projection_dim]), metadata);
+  const output = valueInfo("image_embeds", FLOAT, ["N", config.projection_dim]);
+  return modelFile("image_encoder", graph, [input], [output], metadata);
 }
 
 /** text_encoder.onnx of the judge's tensors (names of DualEncoder). */
@@ -199,5 +120,6 @@ export function exportTextEncoder(
   });
   encoders.unit(encoders.linear(pooled, "text_projection"), "text_embeds");
   const input = valueInfo("phrases", INT64, ["N", "P", config.phrase_length]);
-  return model("text_encoder", graph, input, valueInfo("text_embeds", FLOAT, ["N", config.projection_dim]), metadata);
+  const output = valueInfo("text_embeds", FLOAT, ["N", config.projection_dim]);
+  return modelFile("text_encoder", graph, [input], [output], metadata);
 }

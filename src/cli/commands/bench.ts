@@ -15,8 +15,10 @@ import { createSealed } from "../../world/sealed.ts";
 import { decode } from "../../world/vocabulary.ts";
 import { columns, defineCommand, UsageError } from "../args.ts";
 import { benchPage, pageRows } from "../bench-page.ts";
+import { benchPeers, CONTESTANTS, type ContestantName } from "../bench-peers.ts";
 import { folder } from "../files.ts";
 import { openJudge } from "../judge.ts";
+import { checkRows, firstRunRows, markdownTable, speedRows } from "../peer-report.ts";
 import { type PhaseTime, phaseTimes, roundSeconds } from "../phase-times.ts";
 import { type NodeRuntime, openNodeRuntime } from "../runtime.ts";
 import { POLICY, pretrainBatch } from "./pretrain.ts";
@@ -216,6 +218,14 @@ export const bench = defineCommand({
     "judge-model": { type: "text", value: "DIR", help: "folder of the ONNX judge", default: "public/models/judge" },
     profile: { type: "flag", help: "time every kernel" },
     page: { type: "flag", help: "the built page in a Chromium on SwiftShader instead: two rounds of training" },
+    peers: {
+      type: "flag",
+      help: "this engine against jax-js, TensorFlow.js and onnxruntime-web in a Chromium instead",
+    },
+    contestants: { type: "text", value: "A,B", help: `with --peers: some of ${CONTESTANTS.join(", ")}` },
+    quick: { type: "flag", help: "with --peers: tiny sizes, to see that everything runs" },
+    rounds: { type: "whole", min: 1, max: 100, default: 5, help: "with --peers: runs after the first one" },
+    software: { type: "flag", help: "with --peers: SwiftShader even where there is a GPU" },
     "page-folder": { type: "text", value: "DIR", help: "the built page (made if missing)", default: "dist/page" },
   },
   example: "autodidact bench --only dpo --profile",
@@ -227,6 +237,25 @@ export const bench = defineCommand({
       const report = await benchPage(values["page-folder"], out.note);
       const title = `${report.browser}, ${report.device}; ${busy()}`;
       out.result({ ...report, load: loads() }, `${title}\n${columns(pageRows(report))}`);
+      return;
+    }
+    if (values.peers) {
+      const report = await benchPeers({
+        size: values.quick ? "quick" : "full",
+        rounds: values.rounds,
+        ...(values.contestants === null ? {} : { contestants: values.contestants.split(",") as ContestantName[] }),
+        ...(values.only === null ? {} : { only: values.only }),
+        patienceSeconds: 120,
+        software: values.software,
+        note: out.note,
+      });
+      const tables = [speedRows, firstRunRows, checkRows].map((rows) =>
+        markdownTable(rows(report.results, report.names)),
+      );
+      out.result(
+        { ...report, load: loads() },
+        `${report.browser}, ${report.adapter}; ${busy()}\n\n${tables.join("\n\n")}`,
+      );
       return;
     }
     const names = values.only === null ? Object.keys(WORKLOADS) : [values.only];
