@@ -52,6 +52,13 @@ export function grid(threads: number, workgroup: number): [number, number, numbe
 }
 
 export class Graph {
+  /** Gradients that somebody else owns are added to, from the first one on: several plans make one gradient. */
+  private readonly accumulates: boolean;
+
+  constructor(options: { readonly accumulate?: boolean } = {}) {
+    this.accumulates = options.accumulate ?? false;
+  }
+
   readonly tensors: Tensor[] = [];
   readonly dispatches: Dispatch[] = [];
   private readonly grads = new Map<number, Tensor>();
@@ -95,6 +102,7 @@ export class Graph {
       options.requiresGrad ?? false,
     );
     if (options.grad) this.grads.set(tensor.id, options.grad);
+    if (options.grad && this.accumulates) this.started.add(tensor.id);
     return tensor;
   }
 

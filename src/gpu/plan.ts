@@ -6,18 +6,11 @@ import type { Tensor } from "./graph.ts";
 import { align, layoutOf, rootOf, type Traced } from "./layout.ts";
 import type { Patience } from "./patience.ts";
 import type { Pipelines } from "./pipelines.ts";
+import { type Dispatched, type Profile, profileSteps } from "./profile.ts";
 
 const STORAGE_RW = 0x80 | 0x8 | 0x4; // STORAGE | COPY_DST | COPY_SRC: GPUBufferUsage does not exist in every worker scope
 const UNIFORM = 0x40 | 0x8;
 const MAP_READ = 0x1 | 0x8;
-
-interface Step {
-  readonly pipeline: GPUComputePipeline;
-  readonly group: GPUBindGroup;
-  readonly workgroups: readonly [number, number, number];
-  readonly flops: number;
-  readonly shader: string;
-}
 
 interface Staging {
   readonly buffer: GPUBuffer;
@@ -59,17 +52,19 @@ export class Plan {
   readonly bytes: number;
   private readonly work: number;
   private readonly device: GPUDevice;
-  private readonly steps: readonly Step[];
+  private readonly steps: readonly Dispatched[];
   private readonly owned: readonly GPUBuffer[];
   private readonly kept: ReadonlyMap<number, GPUBuffer>;
   private readonly onDestroy: () => void;
   private readonly patience: Patience;
   private staging: Staging[] = [];
+  /** How often it has run. */
+  runs = 0;
 
   constructor(
     label: string,
     device: GPUDevice,
-    steps: readonly Step[],
+    steps: readonly Dispatched[],
     owned: readonly GPUBuffer[],
     kept: ReadonlyMap<number, GPUBuffer>,
     patience: Patience,
@@ -169,7 +164,7 @@ export class Plan {
     };
     const total = times * steps.length;
     for (let i = 0; i < total; i++) {
-      const step = steps[i % steps.length] as Step;
+      const step = steps[i % steps.length] as Dispatched;
       encoder ??= begin();
       pass ??= encoder.beginComputePass({ label: this.label });
       pass.setPipeline(step.pipeline);
@@ -190,6 +185,7 @@ export class Plan {
     encoder ??= begin();
     after?.(encoder);
     flush();
+    this.runs += times;
     this.patience.submitted(this.label, this.work * times);
   }
 
@@ -230,32 +226,9 @@ export class Plan {
     });
   }
 
-  /** Time of each shader in ms, by submitting one dispatch at a time `repeat` times. For profiles only. */
-  async profile(repeat = 5): Promise<{ shader: string; count: number; ms: number; flops: number }[]> {
-    const rows = new Map<string, { shader: string; count: number; ms: number; flops: number }>();
-    for (const step of this.steps) {
-      await this.device.queue.onSubmittedWorkDone();
-      const began = performance.now();
-      for (let i = 0; i < repeat; i++) {
-        const encoder = this.device.createCommandEncoder();
-        const pass = encoder.beginComputePass();
-        pass.setPipeline(step.pipeline);
-        pass.setBindGroup(0, step.group);
-        pass.dispatchWorkgroups(...step.workgroups);
-        pass.end();
-        this.device.queue.submit([encoder.finish()]);
-      }
-      await this.device.queue.onSubmittedWorkDone();
-      const ms = (performance.now() - began) / repeat;
-      const row = rows.get(step.shader) ?? { shader: step.shader, count: 0, ms: 0, flops: 0 };
-      rows.set(step.shader, {
-        shader: step.shader,
-        count: row.count + 1,
-        ms: row.ms + ms,
-        flops: row.flops + step.flops,
-      });
-    }
-    return [...rows.values()].sort((a, b) => b.ms - a.ms);
+  /** Time of each kernel, run at least `repeat` times in a row. For profiles only: it changes what the plan holds. */
+  profile(repeat = 5): Promise<Profile> {
+    return profileSteps(this.device, this.steps, repeat);
   }
 
   destroy(): void {
@@ -290,7 +263,7 @@ export async function compile(label: string, graph: Traced, device: GPUDevice, p
 
   const compiled = await Promise.all(dispatches.map((dispatch) => pipelines.get(dispatch.shader, dispatch.constants)));
   device.pushErrorScope("validation");
-  const steps = dispatches.map((dispatch, i): Step => {
+  const steps = dispatches.map((dispatch, i): Dispatched => {
     const pipeline = compiled[i] as GPUComputePipeline;
     const entries: GPUBindGroupEntry[] = dispatch.bindings.map(({ tensor }, b) => ({
       binding: b + 1,
@@ -310,7 +283,9 @@ export async function compile(label: string, graph: Traced, device: GPUDevice, p
       layout: pipeline.getBindGroupLayout(0),
       entries,
     });
-    return { pipeline, group, workgroups: dispatch.workgroups, flops: dispatch.flops, shader: dispatch.shader };
+    const { workgroups, flops, shader, bindings } = dispatch;
+    const bytes = bindings.reduce((sum, { tensor }) => sum + tensor.size * 4, 0);
+    return { pipeline, group, workgroups, flops, bytes, shader };
   });
   const error = await device.popErrorScope();
   if (error) throw new Error(`plan ${label}: ${error.message}`);

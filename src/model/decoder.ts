@@ -11,7 +11,7 @@ import { addRows, linear } from "../ops/linear.ts";
 import { rmsnorm } from "../ops/rmsnorm.ts";
 import { rope } from "../ops/rope.ts";
 import type { ModelConfig } from "./config.ts";
-import type { DecoderTensors } from "./weights.ts";
+import type { DecoderTensors, LayerTensors } from "./weights.ts";
 
 /** How a layer attends, given rotated q, rotated k and v: (R, heads·D) each. */
 export type Attend = (q: Tensor, k: Tensor, v: Tensor, layer: number) => Tensor;
@@ -34,17 +34,29 @@ export function decoderLayers(
 ): Tensor {
   let x = embedded;
   for (const [index, layer] of tensors.layers.entries()) {
-    const { projections: w, lora } = layer;
-    const h = rmsnorm(ctx, x, layer.inputNorm, config.rms_norm_eps);
-    const q = rope(ctx, linear(ctx, h, w.q_proj, lora.q_proj), pos, table, config.num_attention_heads);
-    const k = rope(ctx, linear(ctx, h, w.k_proj, lora.k_proj), pos, table, config.num_key_value_heads);
-    const v = linear(ctx, h, w.v_proj, lora.v_proj);
-    x = addResidual(ctx, x, linear(ctx, attend(q, k, v, index), w.o_proj, lora.o_proj));
-    const m = rmsnorm(ctx, x, layer.postNorm, config.rms_norm_eps);
-    const gated = swiglu(ctx, linear(ctx, m, w.gate_proj, lora.gate_proj), linear(ctx, m, w.up_proj, lora.up_proj));
-    x = addResidual(ctx, x, linear(ctx, gated, w.down_proj, lora.down_proj));
+    const input = x;
+    x = ctx.g.segment(() => decoderLayer(ctx, config, layer, input, pos, table, (q, k, v) => attend(q, k, v, index)));
   }
   return x;
+}
+
+function decoderLayer(
+  ctx: OpContext,
+  config: ModelConfig,
+  { inputNorm, postNorm, projections: w, lora }: LayerTensors,
+  input: Tensor,
+  pos: Tensor,
+  table: Tensor,
+  attend: (q: Tensor, k: Tensor, v: Tensor) => Tensor,
+): Tensor {
+  const h = rmsnorm(ctx, input, inputNorm, config.rms_norm_eps);
+  const q = rope(ctx, linear(ctx, h, w.q_proj, lora.q_proj), pos, table, config.num_attention_heads);
+  const k = rope(ctx, linear(ctx, h, w.k_proj, lora.k_proj), pos, table, config.num_key_value_heads);
+  const v = linear(ctx, h, w.v_proj, lora.v_proj);
+  const x = addResidual(ctx, input, linear(ctx, attend(q, k, v), w.o_proj, lora.o_proj));
+  const m = rmsnorm(ctx, x, postNorm, config.rms_norm_eps);
+  const gated = swiglu(ctx, linear(ctx, m, w.gate_proj, lora.gate_proj), linear(ctx, m, w.up_proj, lora.up_proj));
+  return addResidual(ctx, x, linear(ctx, gated, w.down_proj, lora.down_proj));
 }
 
 /** Full sequences: (B·T) tokens → hidden states (B·T, hidden) before the final norm. */

@@ -146,10 +146,12 @@ export async function readBuffer(
   const encoder = device.createCommandEncoder();
   encoder.copyBufferToBuffer(buffer, 0, staging, 0, bytes);
   device.queue.submit([encoder.finish()]);
-  await staging.mapAsync(1);
-  const data = new Float32Array(staging.getMappedRange().slice(0));
-  staging.destroy();
-  return data;
+  try {
+    await staging.mapAsync(1);
+    return new Float32Array(staging.getMappedRange().slice(0));
+  } finally {
+    staging.destroy();
+  }
 }
 
 /** Tensors of one decoder, bound into a graph. */
@@ -186,7 +188,8 @@ export class ModelWeights {
   readonly transposed: FlatTensors;
   private readonly runtime: Runtime;
 
-  constructor(runtime: Runtime, config: ModelConfig, tensors: ReadonlyMap<string, HostTensor>) {
+  /** `tensors` null: the places alone, nothing is written (to say how much memory they take). */
+  constructor(runtime: Runtime, config: ModelConfig, tensors: ReadonlyMap<string, HostTensor> | null) {
     this.runtime = runtime;
     this.config = config;
     const shapes = tensorShapes(config);
@@ -195,8 +198,8 @@ export class ModelWeights {
       linearNames(config).map((name) => [name, [...(shapes.get(name) as readonly number[])].reverse()]),
     );
     this.transposed = new FlatTensors(runtime.device, "weights, transposed", flipped);
-    for (const name of shapes.keys()) {
-      const tensor = tensors.get(name);
+    for (const name of tensors ? shapes.keys() : []) {
+      const tensor = tensors?.get(name);
       if (!tensor) throw new Error(`the model has no tensor ${name}`);
       this.values.write(name, tensor.data);
     }

@@ -2,7 +2,8 @@
 import type { Pace } from "../gpu/plan.ts";
 import type { LoraAdapter } from "../model/peft.ts";
 import { FlatTensors, LoraWeights, type ModelWeights, type Runtime } from "../model/weights.ts";
-import { type Group, type Hyper, type LossSettings, type StepResult, Trainer } from "./step.ts";
+import type { Group, LossSettings } from "./groups.ts";
+import { type Hyper, type StepResult, Trainer } from "./step.ts";
 
 /** An adapter's factors on the GPU, not merged into the weights. */
 export function placeAdapter(

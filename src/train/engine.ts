@@ -14,7 +14,8 @@ import type { PackedRow } from "../model/packing.ts";
 import { type LoraAdapter, type LoraPair, loraScaling, parseAdapter, writeAdapter } from "../model/peft.ts";
 import { readSafetensors, toFloat32, writeSafetensors } from "../model/safetensors.ts";
 import { FlatTensors, LoraWeights, ModelWeights, mergedTensors, type Runtime } from "../model/weights.ts";
-import { type Group, Scorer, type Trainable, Trainer } from "./step.ts";
+import type { Group } from "./groups.ts";
+import { Scorer, type Trainable, Trainer } from "./step.ts";
 
 /** Name of the model without an adapter. */
 export const BASE = "base";

@@ -5,7 +5,8 @@ import { type ModelConfig, tensorShapes } from "../model/config.ts";
 import type { PackedRow } from "../model/packing.ts";
 import type { Tensor } from "../model/safetensors.ts";
 import { FlatTensors, ModelWeights, type Runtime } from "../model/weights.ts";
-import { type Group, Trainer } from "./step.ts";
+import type { PreferenceGroup } from "./groups.ts";
+import { Trainer } from "./step.ts";
 
 export interface PretrainOptions {
   readonly steps: number;
@@ -55,7 +56,7 @@ export async function pretrain(
   const trainable = { lora: null, values: weights.values, grads: flat("gradients"), m: flat("m"), v: flat("v") };
   const trainer = new Trainer(runtime, weights, trainable, pace);
   for (let step = 1; step <= options.steps; step++) {
-    const groups = options.batch(step).map((rows): Group => {
+    const groups = options.batch(step).map((rows): PreferenceGroup => {
       const tokens = rows.reduce((sum, row) => sum + (row.answers[0]?.length ?? 0), 0);
       return { rows, pairs: 0, reference: [], sft: rows.map(() => 1 / tokens) };
     });

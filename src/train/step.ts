@@ -2,15 +2,27 @@
  * One optimizer step as one static plan: packed rows → log-probs → preference and likelihood losses → gradients → AdamW.
  * Trains LoRA factors of a frozen model, or (pre-training) the model itself.
  */
+import { checkpoint } from "../gpu/checkpoint.ts";
 import { Graph, type Tensor } from "../gpu/graph.ts";
-import { compile, type Pace, type Plan } from "../gpu/plan.ts";
+import { layoutOf } from "../gpu/layout.ts";
+import { compile, type Pace, type Plan, readbackBytes } from "../gpu/plan.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type PackedRow, type PackShape, pack, shapeFor } from "../model/packing.ts";
 import { type SequenceInputs, sequenceInputs, sequenceLogprobs, writeSequences } from "../model/sequences.ts";
 import type { FlatTensors, LoraWeights, ModelWeights, Runtime } from "../model/weights.ts";
 import { ADAMW_HYPER, adamw } from "../ops/adamw.ts";
-import { LOSS_TYPES, type LossType, type PreferenceInputs, preferenceLoss } from "../ops/preference.ts";
 import { ropeTable } from "../ops/rope.ts";
+import {
+  type Group,
+  type GroupResult,
+  type LossSettings,
+  type Part,
+  type PartShape,
+  partShape,
+  tracePart,
+} from "./groups.ts";
+
+const STORAGE = 0x80 | 0x8 | 0x4; // STORAGE | COPY_DST | COPY_SRC
 
 /** Parameters, their gradients and AdamW's moments, all of one layout. */
 export interface Trainable {
@@ -33,104 +45,142 @@ export interface Hyper {
   readonly step: number;
 }
 
-/**
- * Rows of one group. The first `pairs` rows have two answers, chosen and rejected, with `reference` log-probs for each
- * answer in order; `sft[s]` is the weight of −log π(answer s) summed over its tokens, `weight` that of each pair's loss.
- */
-export interface Group {
-  readonly rows: readonly PackedRow[];
-  readonly pairs: number;
-  readonly reference: readonly number[];
-  readonly sft: readonly number[];
-  /** By default 1/pairs; another one where the pairs of a batch lie in several groups. */
-  readonly weight?: number;
-}
-
-const pairWeight = ({ pairs, weight }: Group): number => weight ?? 1 / Math.max(1, pairs);
-
-export interface LossSettings {
-  readonly type: LossType;
-  readonly beta: number;
-  /** ε of the robust loss: the known share of flipped preferences. */
-  readonly labelSmoothing: number;
-}
-
 export interface StepResult {
   /** Total loss of the step, recomputed from the parts in f64. */
   readonly loss: number;
   readonly gradNorm: number;
-  /** Per pair: loss, β-scaled reward of chosen and rejected. */
-  readonly pairs: readonly { loss: number; chosen: number; rejected: number }[];
   /** log π of every answer, group by group. */
   readonly sums: readonly (readonly number[])[];
+  /** Of all groups, in order: see `GroupResult`. */
+  readonly pairs: GroupResult["pairs"];
+  readonly answers: GroupResult["answers"];
+  readonly divergence: number | null;
+  readonly tokens: GroupResult["tokens"];
   readonly finite: boolean;
 }
 
-interface GroupPlan {
-  readonly inputs: SequenceInputs;
-  readonly preference: PreferenceInputs;
-  readonly pairs: number;
-  readonly sums: Tensor;
-  readonly pair: Tensor;
+/** A plan of gradients, or of a whole step: then with AdamW's numbers and |gradient|². */
+interface Built {
+  readonly plan: Plan;
+  readonly parts: readonly Part[];
+  readonly update: Update | null;
 }
+
+interface Update {
+  readonly hyper: Tensor;
+  readonly square: Tensor;
+}
+
+/** What a plan does: both, or gradients that are added to those of earlier micro-batches. */
+type Purpose = "step" | "gradients";
 
 const PLANS_KEPT = 24;
 
-/** Keeps one plan per combination of shapes; the least recently used goes when there are too many. */
+export interface TrainerOptions {
+  /** Layers' activations are computed again in the backward pass: less memory for about a third more time. */
+  readonly checkpointing?: boolean;
+}
+
+/**
+ * Keeps one plan per combination of shapes; the least recently used goes when there are too many. Steps may be called
+ * without waiting for the results of earlier ones: they are submitted in order, and results come when the GPU is done.
+ */
 export class Trainer {
-  private readonly plans = new Map<
-    string,
-    Promise<{ plan: Plan; groups: GroupPlan[]; hyper: Tensor; square: Tensor }>
-  >();
+  private readonly plans = new Map<string, Promise<Built>>();
   private readonly runtime: Runtime;
   private readonly weights: ModelWeights;
   private readonly trainable: Trainable;
   private readonly pace: Pace | undefined;
+  private readonly checkpointing: boolean;
+  /** Set by the first step that is not finite: see `adamw`. */
+  private readonly halt: GPUBuffer;
+  private updating: Promise<{ plan: Plan; update: Update }> | null = null;
+  private submitted: Promise<unknown> = Promise.resolve();
+  private inFlight = 0;
 
-  constructor(runtime: Runtime, weights: ModelWeights, trainable: Trainable, pace?: Pace) {
+  constructor(
+    runtime: Runtime,
+    weights: ModelWeights,
+    trainable: Trainable,
+    pace?: Pace,
+    { checkpointing = false }: TrainerOptions = {},
+  ) {
     this.runtime = runtime;
     this.weights = weights;
     this.trainable = trainable;
     this.pace = pace;
+    this.checkpointing = checkpointing;
+    this.halt = runtime.device.createBuffer({ label: "halt", size: 256, usage: STORAGE });
   }
 
-  private build(shapes: readonly { shape: PackShape; pairs: number }[]) {
-    const { runtime, weights, trainable } = this;
+  /** Traces a plan: no GPU object is made. */
+  private trace(shapes: readonly PartShape[], purpose: Purpose) {
+    const { weights, trainable } = this;
     const { config } = weights;
-    const g = new Graph();
-    const ctx = { g, variants: runtime.variants };
+    const g = new Graph({ accumulate: purpose === "gradients" });
+    const ctx = { g, variants: this.runtime.variants };
     if (!trainable.lora) weights.appendRefresh(ctx);
     const tensors = weights.bind(g, trainable.lora ? { lora: trainable.lora } : { grads: trainable.grads });
     const positions = Math.min(config.max_position_embeddings, Math.max(...shapes.map(({ shape }) => shape.T)));
     const rope = ropeTable(positions, config.head_dim, config.rope_theta);
     const table = g.input("rope", [positions, 2, config.head_dim / 2]);
-    const groups = shapes.map(({ shape, pairs }): GroupPlan => {
-      const inputs = sequenceInputs(g, config, shape);
-      const preference: PreferenceInputs = {
-        span: inputs.span,
-        owner: inputs.owner,
-        reference: g.input("reference", [shape.S]),
-        weight: g.input("weight", [Math.max(1, pairs)]),
-        sft: g.input("sft", [shape.S]),
-        hyper: g.input("loss", [4]),
-      };
-      const logp = sequenceLogprobs(ctx, config, tensors, inputs, table);
-      const { sums, pair } = preferenceLoss(ctx, logp, pairs, preference);
-      return { inputs, preference, pairs, sums, pair };
+    const divergence = { z: null };
+    const parts = shapes.map((part): Part => {
+      const inputs = sequenceInputs(g, config, part.shape);
+      return tracePart(ctx, part, inputs, sequenceLogprobs(ctx, config, tensors, inputs, table), divergence);
     });
+    const update = purpose === "step" ? this.traceUpdate(g) : null;
+    const traced = this.checkpointing ? checkpoint(g) : g;
+    return { traced, parts, update, table, rope };
+  }
+
+  private traceUpdate(g: Graph): Update {
+    const { values, grads, m, v } = this.trainable;
     const hyper = g.input("hyper", [ADAMW_HYPER]);
     const square = adamw(
-      ctx,
-      trainable.values.bindAll(g, "values"),
-      trainable.grads.bindAll(g, "grads"),
-      trainable.m.bindAll(g, "m"),
-      trainable.v.bindAll(g, "v"),
+      { g, variants: this.runtime.variants },
+      values.bindAll(g, "values"),
+      grads.bindAll(g, "grads"),
+      m.bindAll(g, "m"),
+      v.bindAll(g, "v"),
       hyper,
+      g.bound("halt", [1], this.halt, 0, { dtype: "u32" }),
     );
-    return compile("train step", g, runtime.device, runtime.pipelines).then((plan) => {
-      plan.write(table, rope);
-      return { plan, groups, hyper, square };
-    });
+    return { hyper, square };
+  }
+
+  private async build(shapes: readonly PartShape[], purpose: Purpose): Promise<Built> {
+    const { traced, parts, update, table, rope } = this.trace(shapes, purpose);
+    const plan = await compile("train step", traced, this.runtime.device, this.runtime.pipelines);
+    plan.write(table, rope);
+    return { plan, parts, update };
+  }
+
+  private shapesOf(groups: readonly Group[], minimum: { B?: number }): PartShape[] {
+    return groups.map((group) => partShape(group, shapeFor(this.weights.config, group.rows, minimum)));
+  }
+
+  private async planFor(groups: readonly Group[], purpose: Purpose, minimum: { B?: number }): Promise<Built> {
+    const shapes = this.shapesOf(groups, minimum);
+    const key = JSON.stringify([purpose, shapes]);
+    let built = this.plans.get(key);
+    if (built) this.plans.delete(key);
+    built ??= this.build(shapes, purpose);
+    this.plans.set(key, built);
+    if (this.plans.size > PLANS_KEPT) {
+      const [oldest] = this.plans.keys();
+      const old = this.plans.get(oldest as string);
+      this.plans.delete(oldest as string);
+      (await old)?.plan.destroy();
+    }
+    return built;
+  }
+
+  /** Bytes that the plan of such a step will allocate, read-back included; nothing is built. */
+  planBytes(groups: readonly Group[], minimum: { B?: number } = {}): number {
+    const { traced, parts, update } = this.trace(this.shapesOf(groups, minimum), "step");
+    const read = [(update as Update).square, ...parts.flatMap(({ outputs }) => outputs)];
+    return layoutOf("train step", traced).bytes + readbackBytes(read);
   }
 
   /** Runs one step. A result that is not finite has changed nothing: neither weights nor moments. */
@@ -140,76 +190,133 @@ export class Trainer {
     hyper: Hyper,
     minimum: { B?: number } = {},
   ): Promise<StepResult> {
-    const { config } = this.weights;
-    const shapes = groups.map((group) => ({ shape: shapeFor(config, group.rows, minimum), pairs: group.pairs }));
-    const key = JSON.stringify(shapes);
-    let built = this.plans.get(key);
-    if (built) this.plans.delete(key);
-    built ??= this.build(shapes);
-    this.plans.set(key, built);
-    if (this.plans.size > PLANS_KEPT) {
-      const [oldest] = this.plans.keys();
-      const old = this.plans.get(oldest as string);
-      this.plans.delete(oldest as string);
-      (await old)?.plan.destroy();
-    }
-    const { plan, groups: parts, hyper: hyperTensor, square } = await built;
-    for (const [i, group] of groups.entries()) {
-      const part = parts[i] as GroupPlan;
-      const { shape } = part.inputs;
-      writeSequences(plan, part.inputs, pack(config, group.rows, shape));
-      plan.write(part.preference.reference, padded(group.reference, shape.S));
-      plan.write(part.preference.weight, padded(Array(group.pairs).fill(pairWeight(group)), Math.max(1, group.pairs)));
-      plan.write(part.preference.sft, padded(group.sft, shape.S));
-      plan.write(
-        part.preference.hyper,
-        new Float32Array([settings.beta, settings.labelSmoothing, LOSS_TYPES.indexOf(settings.type), 0]),
+    return this.inOrder(async (alone) => {
+      const built = await this.planFor(groups, "step", minimum);
+      const { plan, parts } = built;
+      const { hyper: words, square } = built.update as Update;
+      this.writeGroups(built, groups, settings);
+      plan.write(words, hyperWords(hyper));
+      const { results } = await plan.start({
+        pace: this.pace,
+        clear: this.freshBuffers(alone),
+        read: [square, ...parts.flatMap(({ outputs }) => outputs)],
+      });
+      const result = results.then(([norm, ...read]) =>
+        summarize(norm as Float32Array, [resultsOf(built, groups, read)]),
       );
-    }
-    plan.write(hyperTensor, hyperWords(hyper));
-    this.clearGradients();
-    await plan.run(this.pace);
-    const read = (await plan.read(square, ...parts.flatMap((part) => [part.sums, part.pair]))) as Float32Array[];
-    return summarize(groups, read);
+      return { result };
+    });
   }
 
-  /** A tensor that this plan does not touch (the picture embedding in a step of text) must not keep an old gradient. */
-  private clearGradients(): void {
-    const encoder = this.runtime.device.createCommandEncoder({ label: "clear gradients" });
-    encoder.clearBuffer(this.trainable.grads.buffer);
-    this.runtime.device.queue.submit([encoder.finish()]);
+  /**
+   * One step over several micro-batches, one after the other in the same memory: the gradient of all of them together,
+   * so their weights must be those of the whole batch.
+   */
+  async accumulate(
+    batches: readonly (readonly Group[])[],
+    settings: LossSettings,
+    hyper: Hyper,
+    minimum: { B?: number } = {},
+  ): Promise<StepResult> {
+    return this.inOrder(async (alone) => {
+      const found: Promise<GroupResult[]>[] = [];
+      for (const [i, groups] of batches.entries()) {
+        const built = await this.planFor(groups, "gradients", minimum);
+        this.writeGroups(built, groups, settings);
+        const { results } = await built.plan.start({
+          pace: this.pace,
+          clear: i === 0 ? this.freshBuffers(alone) : [],
+          read: built.parts.flatMap(({ outputs }) => outputs),
+        });
+        const read = results.then((arrays) => resultsOf(built, groups, arrays));
+        read.catch(() => {}); // awaited below
+        found.push(read);
+      }
+      this.updating ??= this.buildUpdate();
+      const { plan, update } = await this.updating;
+      plan.write(update.hyper, hyperWords(hyper));
+      const { results } = await plan.start({ pace: this.pace, read: [update.square] });
+      const result = Promise.all(found).then(async (all) => summarize((await results)[0] as Float32Array, all));
+      return { result };
+    });
+  }
+
+  private async buildUpdate(): Promise<{ plan: Plan; update: Update }> {
+    const g = new Graph();
+    const update = this.traceUpdate(g);
+    return { plan: await compile("update", g, this.runtime.device, this.runtime.pipelines), update };
+  }
+
+  private writeGroups({ plan, parts }: Built, groups: readonly Group[], settings: LossSettings): void {
+    for (const [i, group] of groups.entries()) {
+      const part = parts[i] as Part;
+      writeSequences(plan, part.inputs, pack(this.weights.config, group.rows, part.inputs.shape));
+      part.write(plan, group, settings);
+    }
+  }
+
+  /**
+   * Cleared before a step: gradients, since one that this plan does not touch (the picture embedding in a step of text)
+   * must not stay, and the mark of a step that was not finite, once the host has seen it.
+   */
+  private freshBuffers(alone: boolean): GPUBuffer[] {
+    return alone ? [this.trainable.grads.buffer, this.halt] : [this.trainable.grads.buffer];
+  }
+
+  /** Submits one step behind the other and waits for its own results only. `alone`: no step is on its way. */
+  private async inOrder(
+    submit: (alone: boolean) => Promise<{ readonly result: Promise<StepResult> }>,
+  ): Promise<StepResult> {
+    const alone = this.inFlight === 0;
+    this.inFlight++;
+    const turn = this.submitted.then(() => submit(alone));
+    this.submitted = turn.catch(() => {}); // the caller hears of it from `turn`
+    try {
+      return await (await turn).result;
+    } finally {
+      this.inFlight--;
+    }
   }
 
   async destroy(): Promise<void> {
+    await this.submitted;
     for (const built of this.plans.values()) (await built).plan.destroy();
     this.plans.clear();
+    (await this.updating)?.plan.destroy();
+    this.updating = null;
+    this.halt.destroy();
   }
 }
 
-function summarize(groups: readonly Group[], read: readonly Float32Array[]): StepResult {
-  const square = (read[0] as Float32Array)[0] as number;
-  let loss = 0;
-  const pairs: { loss: number; chosen: number; rejected: number }[] = [];
-  const sums: number[][] = [];
-  for (const [i, group] of groups.entries()) {
-    const sum = read[1 + 2 * i] as Float32Array;
-    const pair = read[2 + 2 * i] as Float32Array;
-    for (let p = 0; p < group.pairs; p++) {
-      const [own, chosen, rejected] = pair.subarray(4 * p, 4 * p + 3) as unknown as [number, number, number];
-      pairs.push({ loss: own, chosen, rejected });
-      loss += own * pairWeight(group);
-    }
-    for (const [s, weight] of group.sft.entries()) loss -= weight * (sum[s] as number);
-    sums.push(
-      Array.from(
-        sum.subarray(
-          0,
-          group.rows.reduce((n, row) => n + row.answers.length, 0),
-        ),
-      ),
-    );
-  }
-  return { loss, gradNorm: Math.sqrt(square), pairs, sums, finite: Number.isFinite(loss) && Number.isFinite(square) };
+/** What the arrays of one run mean, group by group. */
+function resultsOf(
+  { parts }: Built,
+  groups: readonly Group[],
+  read: readonly (Float32Array | Uint32Array)[],
+): GroupResult[] {
+  let at = 0;
+  return parts.map((part, i) => {
+    const own = read.slice(at, at + part.outputs.length) as Float32Array[];
+    at += part.outputs.length;
+    return part.result(groups[i] as Group, own);
+  });
+}
+
+function summarize(square: Float32Array, batches: readonly (readonly GroupResult[])[]): StepResult {
+  const norm = square[0] as number;
+  const all = batches.flat();
+  const loss = all.reduce((sum, group) => sum + group.loss, 0);
+  const total = (key: keyof GroupResult["tokens"]) => all.reduce((sum, group) => sum + group.tokens[key], 0);
+  return {
+    loss,
+    gradNorm: Math.sqrt(norm),
+    pairs: all.flatMap(({ pairs }) => pairs),
+    sums: all.map(({ sums }) => sums),
+    answers: all.flatMap(({ answers }) => answers),
+    divergence: all.find(({ divergence }) => divergence !== null)?.divergence ?? null,
+    tokens: { kl: total("kl"), clipped: total("clipped"), count: total("count") },
+    finite: Number.isFinite(loss) && Number.isFinite(norm),
+  };
 }
 
 /** A norm that no finite gradient reaches; divided by 1e-6 it still is a finite f32. */
@@ -228,12 +335,6 @@ export function hyperWords({ learningRate, beta1, beta2, eps, weightDecay, maxGr
     1 - beta1,
     1 - beta2,
   ]);
-}
-
-function padded(values: readonly number[], size: number): Float32Array {
-  const out = new Float32Array(size);
-  out.set(values);
-  return out;
 }
 
 /** Log-probability of every answer of every row, forward only, in batches of at most `batch` rows. */

@@ -1,7 +1,8 @@
 import type { PackedRow } from "../../model/packing.ts";
 import { type CompletionIds, parseCompletion } from "../../model/rows.ts";
 import { splitRows } from "../../train/batches.ts";
-import type { Group, LossSettings, StepResult } from "../../train/step.ts";
+import type { Group, LossSettings } from "../../train/groups.ts";
+import type { StepResult } from "../../train/step.ts";
 import { defineCommand } from "../args.ts";
 import { checkRows, type NamedRow, type OnGpu, readInputs, readRows, withModel } from "../model.ts";
 import { dataOptions, modelOptions, trainingOptions } from "../options.ts";
