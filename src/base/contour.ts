@@ -19,6 +19,21 @@ export function judgesOf({ judge }: Pick<Contour, "judge">): ReadonlySet<JudgeNa
   return new Set([...DECIDING_JUDGES[judge.rule], ...judge.record]);
 }
 
+/** What the replay buffer keeps (src/loop/buffer.ts). */
+export interface BufferSettings {
+  /** Bytes that pairs may take; beyond them pairs are deleted, each with its tombstone in the journal. 0: no bound. */
+  readonly capacity: number;
+  /** Share of the capacity that is kept for a uniform sample of all accepted pairs and visitors' corrections. */
+  readonly reservoir: number;
+  /** Weights of what makes a pair worth keeping, and the rounds after which its age counts half. */
+  readonly priority: {
+    readonly margin: number;
+    readonly age: number;
+    readonly novelty: number;
+    readonly halfLife: number;
+  };
+}
+
 /** One document that describes a whole loop; the page's controls and the CLI's flags edit this and nothing else. */
 export interface Contour {
   readonly name: string;
@@ -57,9 +72,11 @@ export interface Contour {
     readonly loraAlpha: number;
     /** Pre-training examples of world A replayed at each step, and the weight of their mean log-likelihood. */
     readonly replayA: { readonly perStep: number; readonly weight: number };
-    /** Accepted pairs of earlier rounds mixed in, as a share of the fresh ones. */
+    /** Accepted pairs of earlier rounds mixed in, as a share of the fresh ones, drawn by their priority in the buffer. */
     readonly replayPairs: number;
   };
+  /** Absent in runs that were stored before the buffer had settings: those keep every pair. */
+  readonly buffer?: BufferSettings;
   readonly gate: {
     readonly on: boolean;
     readonly period: number;
@@ -100,6 +117,7 @@ export const defaultContour: Contour = {
     replayA: { perStep: 32, weight: 4 },
     replayPairs: 0,
   },
+  buffer: { capacity: 2 ** 28, reservoir: 0.5, priority: { margin: 1, age: 1, novelty: 1, halfLife: 8 } },
   gate: {
     on: true,
     period: 4,

@@ -35,6 +35,7 @@ const COUNTS: Readonly<Record<string, readonly [number, number]>> = {
   "train.minPairs": [0, 1_000_000],
   "train.loraR": [1, 4096],
   "train.replayA.perStep": [0, 4096],
+  "buffer.capacity": [0, 2 ** 40],
   "gate.period": [1, 100_000],
   "gate.batch": [1, 10_000],
   "gate.maxItems": [1, 1_000_000],
@@ -47,6 +48,8 @@ const COUNTS: Readonly<Record<string, readonly [number, number]>> = {
 /** [least, most] of numbers that may have fractions; those that stand in neither table lie in [0, 1e6]. */
 const NUMBERS: Readonly<Record<string, readonly [number, number]>> = {
   "sample.topP": [0, 1],
+  "buffer.reservoir": [0, 1],
+  "buffer.priority.halfLife": [1e-3, 1e6],
   "gate.alpha": [1e-9, 0.5],
   "gate.epsilonA": [1e-6, 1],
   "gate.epsilonB": [1e-6, 1],

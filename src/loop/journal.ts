@@ -3,7 +3,7 @@ import type { EventBody, LoopEvent } from "../base/events.ts";
 import type { Commit, LoopState, Ports } from "./ports.ts";
 
 /** What a phase wants to write. Its events carry the round in which the phase ran. */
-export interface Change extends Partial<Pick<Commit, "putPairs" | "setStatus" | "putAdapters">> {
+export interface Change extends Partial<Pick<Commit, "putPairs" | "setStatus" | "putAdapters" | "removePairs">> {
   /** The state after the phase; its `seq` is set here. */
   readonly next: LoopState;
   readonly events: readonly EventBody[];
@@ -20,6 +20,7 @@ export async function record(ports: Ports, now: LoopState, change: Change): Prom
     putPairs: change.putPairs ?? [],
     setStatus: change.setStatus ?? [],
     putAdapters: change.putAdapters ?? [],
+    removePairs: change.removePairs ?? [],
   });
   for (const event of events) ports.emit(event);
   return state;

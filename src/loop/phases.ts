@@ -2,6 +2,7 @@
 import type { EventBody } from "../base/events.ts";
 import type { HeldOut, StepMetrics, WorldName } from "../base/records.ts";
 import type { Adapters } from "./adapters.ts";
+import { makeRoom } from "./buffer.ts";
 import { filter, filteredEvent } from "./filter.ts";
 import { runGate, sealKey, ungatedReport } from "./gate.ts";
 import { record } from "./journal.ts";
@@ -22,7 +23,7 @@ export interface Context {
   readonly evaluated: Map<string, HeldOut>;
 }
 
-/** propose → sample → judge → filter → pair. A gate's key is sealed first, before anything is trained. */
+/** propose → sample → judge → filter → pair. A gate's key is sealed first, before anything is trained; a full buffer makes room. */
 export async function collect({ ports, adapters }: Context, state: LoopState): Promise<LoopState> {
   const { round, seed, contour, incumbent } = state;
   const sampler = state.candidate?.adapter ?? incumbent;
@@ -37,6 +38,7 @@ export async function collect({ ports, adapters }: Context, state: LoopState): P
   ports.progress({ round, stage: "pair", done: pairs.length, total: tasks.length });
 
   const { gate, sealed } = sealGate(ports, state);
+  const room = await makeRoom(ports.store, contour, pairs, { seed, round });
   return record(ports, state, {
     next: { ...state, gate, phase: "train" },
     events: [
@@ -46,8 +48,10 @@ export async function collect({ ports, adapters }: Context, state: LoopState): P
       judgedEvent(judged),
       filteredEvent(filtered),
       pairedEvent(pairs, incumbent),
+      ...room.events,
     ],
     putPairs: pairs,
+    removePairs: room.removePairs,
   });
 }
 

@@ -2,6 +2,7 @@
 import type { EventBody } from "../base/events.ts";
 import type { Pair, StepMetrics, TrainOutcome } from "../base/records.ts";
 import { rngFor } from "../base/rng.ts";
+import { bufferSettings, drawReplay } from "./buffer.ts";
 import { seedFor } from "./keys.ts";
 import { withReference } from "./pair.ts";
 import type { AdapterSnapshot, LoopState, Ports, TrainBatch } from "./ports.ts";
@@ -63,16 +64,16 @@ export async function train(ports: Ports, state: LoopState): Promise<Trained> {
   return { outcome: { kind: "trained", steps, adapter: snapshot.hash }, snapshot, pairs: fresh, rereferenced, steps };
 }
 
-/** Accepted pairs of earlier rounds, a share `replayPairs` of the fresh ones, drawn by (seed, round). */
+/** Accepted pairs of earlier rounds, a share `replayPairs` of the fresh ones, drawn from the buffer by (seed, round). */
 async function replayedPairs(
-  ports: Ports,
+  { store }: Ports,
   { seed, round, contour }: LoopState,
   fresh: number,
 ): Promise<readonly Pair[]> {
   const count = Math.round(contour.train.replayPairs * fresh);
   if (count === 0) return [];
-  const accepted = inOrder(await ports.store.pairs({ status: "accepted" }));
-  return rngFor(seed, "replay-pairs", round).shuffle(accepted).slice(0, count);
+  const items = await store.bufferItems({ over: 0 });
+  return inOrder(await store.pairsById(drawReplay(items, count, bufferSettings(contour), { seed, round })));
 }
 
 /** The store's order is its own affair; ours is by round, then id. */

@@ -65,7 +65,14 @@ export const pairShape = object<Pair>({
   seed: number,
 });
 
-const contourShape: Shape<Contour> = like(defaultContour);
+/** Archives of the first release have no settings of the buffer. */
+const { buffer: bufferExample, ...firstContour } = defaultContour;
+
+const contourShape: Shape<Contour> = (value, path) => {
+  const contour = like<Contour>(firstContour)(value, path);
+  if (contour.buffer !== undefined) like(bufferExample)(contour.buffer, `${path}.buffer`);
+  return contour;
+};
 
 const deviceShape = object<DeviceSummary>({
   vendor: text(),

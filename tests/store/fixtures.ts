@@ -1,4 +1,4 @@
-import { defaultContour } from "../../src/base/contour.ts";
+import { type Contour, defaultContour } from "../../src/base/contour.ts";
 import type { DeviceSummary, EventBody, LoopEvent } from "../../src/base/events.ts";
 import { sha256Hex } from "../../src/base/hash.ts";
 import type { Pair, PairStatus, Picture } from "../../src/base/records.ts";
@@ -69,12 +69,12 @@ export class Script {
   state: LoopState;
   readonly clock: () => number;
 
-  constructor(run: string, seed = 7, clock: () => number = counter(1_700_000_000_000)) {
+  constructor(run: string, seed = 7, clock: () => number = counter(1_700_000_000_000), contour = defaultContour) {
     this.clock = clock;
     this.state = {
       run,
       seed,
-      contour: defaultContour,
+      contour,
       round: 0,
       phase: "collect",
       seq: 0,
@@ -115,14 +115,14 @@ export const counter = (start: number, step = 1000): (() => number) => {
 };
 
 /** A run of three rounds: pairs, two adapters, a gate that accepts and one that rejects, a visitor's correction. */
-export function demoRun(run: string, seed = 7, clock?: () => number): Commit[] {
-  const script = new Script(run, seed, clock);
+export function demoRun(run: string, seed = 7, clock?: () => number, contour: Contour = defaultContour): Commit[] {
+  const script = new Script(run, seed, clock, contour);
   const commits: Commit[] = [];
   const key = sha256Hex("key", String(seed));
   const started: EventBody = {
     type: "started",
     run,
-    contour: defaultContour,
+    contour,
     seed,
     device,
     base: sha256Hex("base weights"),

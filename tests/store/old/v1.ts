@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { type IDBPDatabase, openDB } from "idb";
 import { parseCanonical } from "../../../src/base/canonical.ts";
+import type { LoopState } from "../../../src/loop/ports.ts";
 
 type Upgrade = (db: IDBPDatabase) => void;
 
@@ -25,9 +26,16 @@ const migrations: readonly Upgrade[] = [
   },
 ];
 
+type Stores = Readonly<Record<string, readonly unknown[]>> & {
+  readonly state: readonly [{ readonly state: LoopState }, ...unknown[]];
+};
+
 const rows = parseCanonical(
   gunzipSync(readFileSync(fileURLToPath(new URL("./v1.json.gz", import.meta.url)))).toString(),
-) as { readonly version: number; readonly stores: Readonly<Record<string, readonly unknown[]>> };
+) as { readonly version: number; readonly stores: Stores };
+
+/** The contour of its runs. */
+export const version1Contour = rows.stores.state[0].state.contour;
 
 /** Makes the database `name` and closes it. */
 export async function makeVersion1(name: string): Promise<void> {
