@@ -7,14 +7,16 @@ import type {
   RunState,
   RunSummary,
   StorageReport,
+  TabRole,
   WorkerClient,
 } from "../worker/api.ts";
 import { type Announcer, createAnnouncer } from "./announce.ts";
-import { share } from "./format.ts";
+import { bytes, share } from "./format.ts";
 import { LiveSession } from "./live.ts";
 import { emptyModel, type LoopModel, lastDecision, type Stage } from "./model.ts";
 import type { OfflineState } from "./pwa.ts";
 import { fetchRecording, type RecordingOptions, RecordingSession, recordingUrl } from "./recording.ts";
+import { expectedBytes, roomLeft } from "./room.ts";
 import { done, type ExportedFile, failure, type Session } from "./session.ts";
 import { readSettings, type Settings, startOptions } from "./settings.ts";
 import { t } from "./strings/index.ts";
@@ -59,10 +61,23 @@ export class App {
   /** True for a while after the page was hidden during training: browsers slow hidden tabs down. */
   readonly wasHidden = signal(false);
   readonly client = signal<WorkerClient | null>(null);
+  /** "reader": another tab of this page trains and writes, this one looks on. */
+  readonly role = signal<TabRole>("writer");
+  /** In a tab that looks on: the run of the tab that writes. */
+  readonly elsewhere = signal<RunState | null>(null);
+  /** Event at which this tab went on with another tab's run; null when that has been read. */
+  readonly tookOverAt = signal<number | null>(null);
+  /** True while another tab is asked to let go. */
+  readonly takingOver = signal(false);
   readonly announcer: Announcer;
-  readonly canTrain = computed(() => this.capabilities.value?.kind === "ready");
-  /** Reloads into a new version that waits; set by the entry, which owns the service worker. */
-  applyUpdate: () => Promise<void> = async () => {};
+  readonly canTrain = computed(() => this.capabilities.value?.kind === "ready" && this.role.value === "writer");
+  /** A run of this tab, or the one it looks at in another, is under way. */
+  readonly training = computed(() => {
+    const live = this.live.value;
+    return live !== null && (live.status.value === "playing" || live.status.value === "loading");
+  });
+  /** Reloads into a new version that waits, or says why not; set by the entry, which owns the service worker. */
+  activateUpdate: () => Promise<Result<null>> = async () => done;
   readonly #given: Surroundings;
   #refreshing = false;
   #connecting: Promise<WorkerClient> | null = null;
@@ -88,6 +103,8 @@ export class App {
         this.failure.value = value;
       });
       client.on("state", () => this.#refreshSoon());
+      client.on("role", (role) => this.#roleChanged(role));
+      client.on("elsewhere", (state) => this.#lookOn(state));
       return client;
     });
     return this.#connecting;
@@ -126,8 +143,14 @@ export class App {
     return done;
   }
 
-  /** Starts a new run with `settings` (or what they leave open, the page's own). */
+  /** Starts a new run with `settings` (or what they leave open, the page's own), if this tab may and there is room for it. */
   async goLive(options = startOptions(this.settings.value)): Promise<Result<null>> {
+    if (this.role.value === "reader") return this.report(Promise.resolve(failure("locked", t().tabs.refused)));
+    await this.refreshStorage();
+    const need = expectedBytes(options.contour, options.rounds);
+    const left = this.storage.value ? roomLeft(this.storage.value) : Number.POSITIVE_INFINITY;
+    if (left < need)
+      return this.report(Promise.resolve(failure("quota", t().space.noRoom(options.rounds, bytes(need), bytes(left)))));
     const capabilities = this.capabilities.value ?? (await (await this.connect()).capabilities());
     if (capabilities.kind === "unavailable") {
       return this.report(Promise.resolve(failure("no-webgpu", t().gpu.why[capabilities.reason], capabilities.detail)));
@@ -173,16 +196,52 @@ export class App {
   async save(call: Promise<Result<ExportedFile>>): Promise<Result<ExportedFile>> {
     const result = await this.report(call);
     if (result.ok) {
+      const { name, contains } = result.value;
       this.#given.save(result.value);
-      this.notice.value = t().runs.exported(result.value.name);
+      this.notice.value = [t().runs.exported(name), contains].filter(Boolean).join(" ");
     }
     return result;
+  }
+
+  /** Makes this tab the one that trains: the other lets go of its run, and this one goes on with it. */
+  async takeOver(): Promise<void> {
+    if (this.role.value === "writer" || this.takingOver.value) return;
+    this.takingOver.value = true;
+    await (await this.connect()).takeOver();
+    this.takingOver.value = false;
+  }
+
+  /** Reloads into the version that waits. A run that is under way is never cut short; a paused one is let go before. */
+  async applyUpdate(): Promise<void> {
+    if (this.training.value) {
+      this.failure.value = failure("busy", t().update.running);
+      return;
+    }
+    if (this.role.value === "writer") await this.client.value?.letGo();
+    await this.report(this.activateUpdate());
   }
 
   /** Takes the failure off the page. */
   dismiss(): void {
     this.failure.value = null;
     this.session.value?.forgetFailure();
+  }
+
+  /** Removes a stored run for good. */
+  async deleteRun(run: string): Promise<Result<null>> {
+    const client = await this.connect();
+    if (this.role.value === "writer" && this.live.value?.run.value?.run === run) await this.backToRecording();
+    const result = await this.report(client.deleteRun(run));
+    if (result.ok) this.notice.value = t().runs.deleted;
+    await this.refreshStorage();
+    return result;
+  }
+
+  async renameRun(run: string, name: string): Promise<Result<null>> {
+    const result = await this.report((await this.connect()).renameRun({ run, name }));
+    if (result.ok) this.notice.value = t().runs.renamed(name);
+    await this.refreshStorage();
+    return result;
   }
 
   async refreshStorage(): Promise<void> {
@@ -264,10 +323,58 @@ export class App {
       );
       return;
     }
-    const current = await client.state();
-    const cut =
-      current ?? runStateOf(this.runs.value?.find((run) => run.status === "running" || run.status === "paused"));
-    if (cut && this.canTrain.value) await this.openRun(cut, cut.status === "running");
+    this.role.value = await client.role();
+    if (this.role.value === "writer") await this.#goOn();
+  }
+
+  /** Shows the run that was under way when its tab was closed, or the newest paused one; the former also trains on. */
+  async #goOn(): Promise<void> {
+    const runs = this.runs.value ?? [];
+    const left = runs.find((run) => run.status === "running") ?? runs.find((run) => run.status === "paused");
+    const state = runStateOf(left);
+    if (state && this.canTrain.value) await this.openRun(state, state.status === "running");
+  }
+
+  #roleChanged(role: TabRole): void {
+    const before = this.role.peek();
+    this.role.value = role;
+    this.elsewhere.value = null;
+    if (this.failure.value?.code === "locked") this.dismiss();
+    if (role === "reader") this.live.value?.lost();
+    if (role === "writer" && before === "reader") void this.#takeUp();
+  }
+
+  /** The pen has come to this tab: another one was closed, has crashed, or was asked for it. */
+  async #takeUp(): Promise<void> {
+    const seen = this.live.value?.run.value;
+    this.live.value?.lost();
+    await this.refreshStorage();
+    const running = this.runs.value?.find((run) => run.status === "running");
+    if (running) {
+      this.tookOverAt.value = running.events;
+      await this.#goOn();
+    } else if (seen) {
+      const state = runStateOf(this.runs.value?.find((run) => run.run === seen.run));
+      if (state) await this.openRun(state, false);
+    }
+  }
+
+  /** The tab that trains has reported: its run is shown here while it goes on, or if it is on show already. */
+  #lookOn(state: RunState | null): void {
+    this.elsewhere.value = state;
+    this.#refreshSoon();
+    if (!state) return;
+    const onShow = this.session.value?.mode === "live" && this.live.value?.run.value?.run === state.run;
+    if (onShow || state.status === "running" || state.status === "loading") void this.#follow(state);
+  }
+
+  async #follow(state: RunState): Promise<void> {
+    const live = await this.#liveSession();
+    if (this.session.value !== live) {
+      this.recording.value?.dispose();
+      this.#show(live);
+    }
+    await live.lookOn(state);
   }
 
   #announceModel(): void {

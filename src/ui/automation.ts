@@ -1,9 +1,9 @@
 import type { Contour } from "../base/contour.ts";
 import type { DeviceSummary, EventType, LoopEvent } from "../base/events.ts";
 import type { HeldOut, WorldName } from "../base/records.ts";
-import type { Result } from "../worker/api.ts";
+import type { Result, TabRole } from "../worker/api.ts";
 import type { App } from "./app.ts";
-import { failure, type SessionStatus } from "./session.ts";
+import { type ExportedFile, failure, type SessionStatus } from "./session.ts";
 import { contourOf, startOptions, validRounds, validSeed } from "./settings.ts";
 import { t } from "./strings/index.ts";
 
@@ -25,6 +25,10 @@ export interface AutodidactState {
   readonly device: DeviceSummary | null;
   /** Events known so far. */
   readonly events: number;
+  /** "writer": this tab may train and change what is stored. "reader": another tab does, this one looks on. */
+  readonly role: TabRole;
+  /** Workers of this tab that are alive. */
+  readonly workers: number;
 }
 
 export interface StartRequest {
@@ -54,6 +58,8 @@ export interface AutodidactApi {
   exportAdapter(): Promise<Result<Uint8Array>>;
   /** Checks and stores a run archive; the value is the run's id. */
   importRun(file: Blob | Uint8Array): Promise<Result<string>>;
+  /** Makes this tab the one that trains and writes; the other one lets go of its run at its last commit. */
+  takeOver(): Promise<void>;
   /** Leaves the run (it stays stored) and shows the recording from its start. */
   reset(): Promise<Result<null>>;
 }
@@ -98,12 +104,10 @@ export function createApi(app: App, ready: Promise<void>, effect: (run: () => vo
       });
     },
     async exportRun() {
-      const result = await (session()?.exportRun() ?? noRun());
-      return result.ok ? { ok: true, value: result.value.bytes } : result;
+      return bytesOf(await (session()?.exportRun() ?? noRun()));
     },
     async exportAdapter() {
-      const result = await (session()?.exportAdapter() ?? noRun());
-      return result.ok ? { ok: true, value: result.value.bytes } : result;
+      return bytesOf(await (session()?.exportAdapter() ?? noRun()));
     },
     async importRun(file) {
       const archive = file instanceof Uint8Array ? file : new Uint8Array(await file.arrayBuffer());
@@ -111,8 +115,15 @@ export function createApi(app: App, ready: Promise<void>, effect: (run: () => vo
       await app.refreshStorage();
       return result.ok ? { ok: true, value: result.value.run } : result;
     },
+    takeOver: () => app.takeOver(),
     reset: () => app.backToRecording(),
   };
+}
+
+async function bytesOf(file: Result<ExportedFile>): Promise<Result<Uint8Array>> {
+  if (!file.ok) return file;
+  const { bytes } = file.value;
+  return { ok: true, value: bytes instanceof Blob ? new Uint8Array(await bytes.arrayBuffer()) : bytes };
 }
 
 function optionsOf(app: App, request: StartRequest): Result<ReturnType<typeof startOptions>> {
@@ -150,5 +161,7 @@ function stateOf(app: App): AutodidactState {
     storage: app.storage.value?.usage ?? null,
     device: newest.run?.device ?? null,
     events: session?.events.value.length ?? 0,
+    role: app.role.value,
+    workers: app.client.value?.workers() ?? 0,
   };
 }

@@ -1,7 +1,8 @@
 import { computed, signal } from "@preact/signals";
 import type { LoopEvent, Progress } from "../base/events.ts";
-import type { Failure, Result, RunState, StartOptions, WorkerClient } from "../worker/api.ts";
+import type { Failure, Result, RunArchive, RunState, StartOptions, WorkerClient } from "../worker/api.ts";
 import { done, type ExportedFile, failure, type Session, type SessionStatus } from "./session.ts";
+import { t } from "./strings/index.ts";
 import { Timeline } from "./timeline.ts";
 
 const statusOf: Readonly<Record<RunState["status"], SessionStatus>> = {
@@ -13,7 +14,17 @@ const statusOf: Readonly<Record<RunState["status"], SessionStatus>> = {
   failed: "failed",
 };
 
-/** A run that trains in this tab's workers, or a stored run that is looked at. */
+/** A run archive as a file to save. */
+export function archiveFile(run: string, result: Result<RunArchive>): Result<ExportedFile> {
+  if (!result.ok) return result;
+  const { zip, contains } = result.value;
+  return {
+    ok: true,
+    value: { name: `autodidact-${run}.zip`, type: zip.type, bytes: zip, contains: t().runs.contains(contains) },
+  };
+}
+
+/** A run that trains in this tab's workers, a stored run that is looked at, or one that another tab trains. */
 export class LiveSession implements Session {
   readonly mode = "live";
   timeline = new Timeline();
@@ -35,6 +46,9 @@ export class LiveSession implements Session {
   readonly #unsubscribe: readonly (() => void)[];
   /** Events of a run that arrive while its stored beginning is still being read. */
   #early: LoopEvent[] | null = null;
+  /** Newest word of the tab that trains, while what it committed is still being read. */
+  #ahead: RunState | null = null;
+  #reading = false;
 
   constructor(client: WorkerClient) {
     this.#client = client;
@@ -87,6 +101,34 @@ export class LiveSession implements Session {
     return this.#call(this.#client.resume({ run: run.run, ...options.resume }));
   }
 
+  /** Shows a run of another tab as far as it is committed: reads what is new each time that the tab reports. */
+  async lookOn(state: RunState): Promise<void> {
+    this.#ahead = state;
+    if (this.#reading) return;
+    this.#reading = true;
+    for (let next: RunState | null = state; next !== null; next = this.#ahead) {
+      this.#ahead = null;
+      const { run } = next;
+      if (this.run.value?.run !== run) this.#clear();
+      const since = this.events.value.length;
+      const fresh = next.seq > since ? await this.#client.events({ run, since }) : { ok: true as const, value: [] };
+      if (!fresh.ok) {
+        this.#fail(fresh);
+        break;
+      }
+      this.#show(next);
+      this.#take(fresh.value);
+    }
+    this.#reading = false;
+  }
+
+  /** This tab's workers are gone: what was under way here is not any more. */
+  lost(): void {
+    const run = this.run.value;
+    if (run && (run.status === "running" || run.status === "loading")) this.#show({ ...run, status: "paused" });
+    else if (this.status.value === "loading") this.status.value = "failed";
+  }
+
   pause(): Promise<Result<null>> {
     return this.#call(this.#client.pause());
   }
@@ -122,10 +164,7 @@ export class LiveSession implements Session {
   async exportRun(): Promise<Result<ExportedFile>> {
     const run = this.run.value;
     if (!run) return failure("no-run", "There is no run to export yet.");
-    const result = await this.#client.exportRun(run.run);
-    return result.ok
-      ? { ok: true, value: { name: `autodidact-${run.run}.zip`, type: "application/zip", bytes: result.value } }
-      : result;
+    return archiveFile(run.run, await this.#client.exportRun(run.run));
   }
 
   async exportAdapter(): Promise<Result<ExportedFile>> {

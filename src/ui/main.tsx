@@ -7,7 +7,7 @@ import { AppContext } from "./context.ts";
 import { handleKey } from "./keys.ts";
 import { Page } from "./page.tsx";
 import { registerOffline } from "./pwa.ts";
-import type { ExportedFile } from "./session.ts";
+import { done, type ExportedFile, failure } from "./session.ts";
 import "./styles/base.css";
 import "./styles/overview.css";
 import "./styles/detail.css";
@@ -46,7 +46,7 @@ function readStored(): string | null {
 
 /** Offers the file as a download. */
 function save({ name, type, bytes }: ExportedFile): void {
-  const url = URL.createObjectURL(new Blob([bytes as Uint8Array<ArrayBuffer>], { type }));
+  const url = URL.createObjectURL(new Blob([bytes as Uint8Array<ArrayBuffer> | Blob], { type }));
   const link = document.createElement("a");
   link.href = url;
   link.download = name;
@@ -95,7 +95,7 @@ const offline = registerOffline({
     app.offline.value = state;
   },
 });
-app.applyUpdate = async () => {
+app.activateUpdate = async () => {
   const outcome = await offline.applyUpdate();
-  if (outcome.kind === "refused") app.notice.value = outcome.detail;
+  return outcome.kind === "refused" ? failure("busy", outcome.detail) : done;
 };

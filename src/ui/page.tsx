@@ -9,6 +9,7 @@ import { HeldOutStrip } from "./parts/held-out.tsx";
 import { LoopStrip } from "./parts/loop-strip.tsx";
 import { LiveRegion, Notices } from "./parts/notices.tsx";
 import { Now } from "./parts/now.tsx";
+import { TabNote } from "./parts/tab-note.tsx";
 import { Transport } from "./parts/transport.tsx";
 import { Why } from "./parts/why.tsx";
 import { t } from "./strings/index.ts";
@@ -32,6 +33,7 @@ export function Page() {
       </a>
       <Header />
       <main id="content" tabIndex={-1}>
+        <TabNote />
         <Notices />
         {view === "watch" ? <Watch /> : <Panel key={view} view={view} />}
       </main>

@@ -1,4 +1,5 @@
 /** Registers the service worker (src/ui/sw.ts) and lets the page decide when an update may land. */
+import { t } from "./strings/index.ts";
 
 export type OfflineState =
   /** Not offered here: plain HTTP, a private window, an old browser, or the dev server. */
@@ -21,6 +22,9 @@ export interface Offline {
   checkForUpdate(): Promise<void>;
 }
 
+/** An engine that was just ended gives its lock back within this time. */
+const lockMs = 2000;
+
 /**
  * Starts the registration; call once, after the page has drawn.
  * @param options.runLock name of the Web Lock that a tab holds while a run is going on
@@ -32,15 +36,16 @@ export function registerOffline(options: { runLock: string; onState: (state: Off
   return {
     async applyUpdate() {
       const waiting = (await pending)?.waiting;
-      if (!waiting) return { kind: "refused", reason: "no-update", detail: "No new version is waiting." };
-      const { held = [] } = await navigator.locks.query();
-      if (held.some((lock) => lock.name === runLock)) {
-        const detail = "A run is going on in this or another tab: stop it or let it finish, then update.";
-        return { kind: "refused", reason: "run-in-progress", detail };
-      }
-      navigator.serviceWorker.addEventListener("controllerchange", () => location.reload(), { once: true });
-      waiting.postMessage("activate");
-      return { kind: "reloading" };
+      if (!waiting) return { kind: "refused", reason: "no-update", detail: t().update.none };
+      // Held until this page is gone: no run can begin while the files behind it change.
+      const activate = async (): Promise<UpdateOutcome> => {
+        waiting.postMessage("activate");
+        await new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve));
+        return { kind: "reloading" };
+      };
+      return navigator.locks
+        .request(runLock, { signal: AbortSignal.timeout(lockMs) }, activate)
+        .catch(() => ({ kind: "refused", reason: "run-in-progress", detail: t().update.runningElsewhere }));
     },
     async checkForUpdate() {
       await (await pending)?.update();
@@ -52,14 +57,17 @@ async function register(onState: (state: OfflineState) => void): Promise<Service
   if (!("serviceWorker" in navigator)) {
     onState({
       kind: "unavailable",
-      detail: "This browser or window keeps no offline copy (HTTPS or localhost is needed).",
+      detail: t().update.noOfflineCopy,
     });
     return null;
   }
   if (import.meta.env.DEV) {
-    onState({ kind: "unavailable", detail: "The dev server keeps no offline copy." });
+    onState({ kind: "unavailable", detail: t().update.devServer });
     return null;
   }
+  // Every open tab goes to the new version together; the first visit has no version before it.
+  if (navigator.serviceWorker.controller)
+    navigator.serviceWorker.addEventListener("controllerchange", () => location.reload());
   try {
     const registration = await navigator.serviceWorker.register(new URL("sw.js", document.baseURI), {
       updateViaCache: "none",
@@ -71,7 +79,7 @@ async function register(onState: (state: OfflineState) => void): Promise<Service
         if (installing.state === "redundant" && registration.active === null) {
           onState({
             kind: "unavailable",
-            detail: "The offline copy could not be stored: no space, or files changed meanwhile.",
+            detail: t().update.notStored,
           });
         } else report(registration, onState);
       });

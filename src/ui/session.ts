@@ -51,7 +51,9 @@ export interface Session {
 export interface ExportedFile {
   readonly name: string;
   readonly type: string;
-  readonly bytes: Uint8Array;
+  readonly bytes: Uint8Array | Blob;
+  /** What the file holds, in plain words. */
+  readonly contains?: string;
 }
 
 export const done: Result<null> = { ok: true, value: null };

@@ -84,6 +84,21 @@ export interface RunSummary {
   readonly imported: boolean;
 }
 
+/** A run archive and what its own manifest says that it contains. */
+export interface RunArchive {
+  readonly zip: Blob;
+  readonly contains: {
+    readonly events: number;
+    readonly pairs: number;
+    /** Pairs made of a visitor's own pictures and words; they are among `pairs`. */
+    readonly visitorPairs: number;
+    readonly adapters: number;
+  };
+}
+
+/** One tab writes (trains, corrects, imports, deletes); every other tab of this address looks on. */
+export type TabRole = "writer" | "reader";
+
 export interface Answer {
   readonly text: string;
   readonly tokens: readonly number[];
@@ -119,6 +134,10 @@ export interface ClientEvents {
   state: RunState;
   /** Something failed outside a call: device lost, quota, worker crash. The run is paused, nothing committed is lost. */
   failure: Failure;
+  /** This tab may write from now on, or no longer. */
+  role: TabRole;
+  /** In a tab that looks on: the run of the tab that writes (null for none), after each of its commits. */
+  elsewhere: RunState | null;
 }
 
 export interface WorkerClient {
@@ -126,6 +145,15 @@ export interface WorkerClient {
   capabilities(): Promise<Capabilities>;
   /** Bytes that a first live run fetches, and how many of them are cached already. */
   footprint(): Promise<{ readonly bytes: number; readonly cached: number }>;
+  /** Workers of this tab that are alive. */
+  workers(): number;
+
+  /** Whether this tab may write; settles once the browser has answered. A call that writes fails with code locked in a tab that looks on. */
+  role(): Promise<TabRole>;
+  /** Makes this tab the one that writes: the other one lets go of its run at its last commit and looks on. */
+  takeOver(): Promise<void>;
+  /** Ends this tab's workers, so that nothing of it holds a run; the run stays stored and can be resumed. */
+  letGo(): Promise<void>;
 
   /** Starts a new run; resolves when weights are loaded and the first round has begun. A paused run of this tab stays stored. */
   start(options: StartOptions): Promise<Result<RunState>>;
@@ -153,9 +181,11 @@ export interface WorkerClient {
   /** Asks the browser to keep the data; the answer is in `persisted`. */
   persist(): Promise<StorageReport>;
   runs(): Promise<Result<readonly RunSummary[]>>;
+  /** Gives the run another name in lists; its id stays. */
+  renameRun(query: { readonly run: string; readonly name: string }): Promise<Result<null>>;
   deleteRun(run: string): Promise<Result<null>>;
-  /** Run archive (zip) of the contract. */
-  exportRun(run: string): Promise<Result<Uint8Array>>;
+  /** Run archive (docs/FORMATS.md). */
+  exportRun(run: string): Promise<Result<RunArchive>>;
   /** PEFT adapter as zip: adapter_config.json and adapter_model.safetensors. */
   exportAdapter(query: { readonly run: string; readonly adapter: string }): Promise<Result<Uint8Array>>;
   /** Checks the archive's journal and adapters, then stores it as a run of its own. */
@@ -174,5 +204,8 @@ export interface WorkerClient {
 
 export type { Capabilities, PowerPreference };
 
-/** Name of the Web Lock that a tab holds while its run goes on: a second tab is read-only, and no update lands. */
+/** Name of the Web Lock that an engine holds while it has a run open: no second engine trains, and no update lands. */
 export const runLock = "autodidact-run";
+
+/** Name of the Web Lock that the tab which may write holds as long as it lives. */
+export const penLock = "autodidact-pen";

@@ -1,12 +1,13 @@
-/** The page's side of the workers. They start at the first call that needs them; the main thread only draws. */
+/** The page's side of the workers: who may write, what the workers are asked, what they tell. The main thread only draws. */
 
-import { proxy, type Remote, transfer, wrap } from "comlink";
+import type { Remote } from "comlink";
 import ortWasm from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 import type { ClientEvents, Failure, Result, RunState, StorageReport, WorkerClient } from "./api.ts";
 import { detectCapabilities } from "./capabilities.ts";
-import type { EngineApi, Listeners } from "./engine.worker.ts";
-import type { JudgeApi } from "./judge.worker.ts";
+import type { EngineApi } from "./engine.worker.ts";
 import type { StoreApi } from "./store.worker.ts";
+import { Tabs } from "./tabs.ts";
+import { Threads } from "./threads.ts";
 
 type Callback<K extends keyof ClientEvents> = (payload: ClientEvents[K]) => void;
 
@@ -19,7 +20,7 @@ const ASSETS = [
   ortWasm,
 ];
 
-/** Which run was going on when the page went away: a reload goes on with it, a paused one stays paused. */
+/** Which run was going on when its tab went away: the next tab that writes goes on with it, a paused one stays paused. */
 const RUNNING = "autodidact.running";
 
 function remember(state: RunState): void {
@@ -27,10 +28,20 @@ function remember(state: RunState): void {
   else if (state.status !== "loading" && localStorage.getItem(RUNNING) === state.run) localStorage.removeItem(RUNNING);
 }
 
-interface Workers {
-  readonly threads: readonly Worker[];
-  readonly engine: Remote<EngineApi>;
-}
+/** The refusal of everything that writes in a tab that looks on. */
+const lookingOn: Failure = {
+  ok: false,
+  code: "locked",
+  message:
+    "Another tab of this page trains and writes the memory, and only one may. Press “Continue here” to go on in this tab, or close the other one.",
+};
+
+/** The answer of a call whose worker was ended. */
+const ended: Failure = {
+  ok: false,
+  code: "locked",
+  message: "The run was let go at its last saved step before this was done. Go on with it, then try again.",
+};
 
 export function createClient(): WorkerClient {
   const listeners: { [K in keyof ClientEvents]: Set<Callback<K>> } = {
@@ -38,72 +49,92 @@ export function createClient(): WorkerClient {
     progress: new Set(),
     state: new Set(),
     failure: new Set(),
+    role: new Set(),
+    elsewhere: new Set(),
   };
   const tell = <K extends keyof ClientEvents>(type: K, payload: ClientEvents[K]): void => {
     for (const callback of listeners[type]) callback(payload);
   };
-  const crashed = (name: string) => (event: ErrorEvent) => {
-    const failure: Failure = {
-      ok: false,
-      code: "internal",
-      message: `The ${name} stopped: ${event.message || "it could not be loaded"}. Reload the page; the run goes on from its last saved step.`,
-    };
-    tell("failure", failure);
-  };
   const address = (path: string): string => new URL(path, document.baseURI).href;
 
-  let storeWorker: { thread: Worker; remote: Remote<StoreApi> } | null = null;
-  const store = (): Remote<StoreApi> => {
-    if (!storeWorker) {
-      const thread = new Worker(new URL("./store.worker.ts", import.meta.url), { type: "module", name: "store" });
-      thread.addEventListener("error", crashed("store"));
-      storeWorker = { thread, remote: wrap<StoreApi>(thread) };
+  let shown: RunState | null = null;
+  const show = (state: RunState): void => {
+    shown = state;
+    remember(state);
+    tell("state", state);
+    tabs.show(state);
+  };
+
+  /** Calls that wait for a worker; ending the workers answers them all. */
+  const waiting = new Set<(failure: Failure) => void>();
+  const answered = async <T>(work: () => Promise<Result<T>>): Promise<Result<T>> => {
+    let give: (failure: Failure) => void = () => {};
+    const early = new Promise<Failure>((resolve) => {
+      give = resolve;
+    });
+    waiting.add(give);
+    try {
+      return await Promise.race([work(), early]);
+    } finally {
+      waiting.delete(give);
     }
-    return storeWorker.remote;
+  };
+  const endCalls = (failure: Failure): void => {
+    for (const give of waiting) give(failure);
   };
 
-  let workers: Promise<Workers> | null = null;
-  const engine = async (): Promise<Remote<EngineApi>> => {
-    workers ??= startWorkers();
-    return (await workers).engine;
-  };
-  const startWorkers = async (): Promise<Workers> => {
-    store();
-    const storeThread = (storeWorker as NonNullable<typeof storeWorker>).thread;
-    const judgeThread = new Worker(new URL("./judge.worker.ts", import.meta.url), { type: "module", name: "judge" });
-    const engineThread = new Worker(new URL("./engine.worker.ts", import.meta.url), { type: "module", name: "engine" });
-    judgeThread.addEventListener("error", crashed("judge"));
-    engineThread.addEventListener("error", crashed("engine"));
-    const toStore = new MessageChannel();
-    const toJudge = new MessageChannel();
-    storeThread.postMessage({ type: "connect", port: toStore.port1 }, [toStore.port1]);
-    judgeThread.postMessage({ type: "connect", port: toJudge.port1 }, [toJudge.port1]);
-    const judge = wrap<JudgeApi>(judgeThread);
-    const remote = wrap<EngineApi>(engineThread);
-    await judge.load({ models: address("models/judge/") });
-    await connect(remote, { model: address("models/policy/"), store: toStore.port2, judge: toJudge.port2 });
-    return { threads: [judgeThread, engineThread], engine: remote };
-  };
-  const connect = async (
-    remote: Remote<EngineApi>,
-    ports: { model: string; store: MessagePort; judge: MessagePort },
-  ): Promise<void> => {
-    await remote.listen(
-      proxy({
-        event: (event: ClientEvents["event"]) => tell("event", event),
-        progress: (progress: ClientEvents["progress"]) => tell("progress", progress),
-        state: (state: RunState) => {
-          remember(state);
-          tell("state", state);
-        },
-        failure: (failure: Failure) => tell("failure", failure),
-      }) as unknown as Remote<Listeners>,
-    );
-    await remote.connect(transfer(ports, [ports.store, ports.judge]));
+  const threads = new Threads({
+    listeners: {
+      event: (event) => tell("event", event),
+      progress: (progress) => {
+        tell("progress", progress);
+        tabs.showProgress(progress);
+      },
+      state: show,
+      failure: (failure) => tell("failure", failure),
+    },
+    policy: address("models/policy/"),
+    judge: address("models/judge/"),
+    crashed(name, reason) {
+      const failure: Failure = {
+        ok: false,
+        code: "internal",
+        message: `The ${name} worker stopped (${reason}). Nothing that was saved is lost: press “Go on” to continue from the last saved step.`,
+      };
+      endCalls(failure);
+      if (shown && (shown.status === "running" || shown.status === "loading")) show({ ...shown, status: "paused" });
+      tell("failure", failure);
+    },
+  });
+
+  const letGo = async (): Promise<void> => {
+    threads.end();
+    shown = null;
+    endCalls(ended);
   };
 
-  const call = async <T>(work: (remote: Remote<EngineApi>) => Promise<Result<T>>): Promise<Result<T>> =>
-    work(await engine());
+  const tabs = new Tabs({
+    locks: navigator.locks,
+    channel: new BroadcastChannel("autodidact"),
+    letGo,
+    onRole: (role) => tell("role", role),
+    onElsewhere: (state) => tell("elsewhere", state),
+    onProgress: (progress) => tell("progress", progress),
+  });
+
+  const read = <T>(work: (store: Remote<StoreApi>) => Promise<Result<T>>): Promise<Result<T>> =>
+    answered(() => work(threads.store()));
+  /** A change of the stored runs that does not belong to the run in progress. */
+  const change = async <T>(work: (store: Remote<StoreApi>) => Promise<Result<T>>): Promise<Result<T>> => {
+    if ((await tabs.settled()) === "reader") return lookingOn;
+    const result = await read(work);
+    tabs.show(shown);
+    return result;
+  };
+  const train = async <T>(work: (engine: Remote<EngineApi>) => Promise<Result<T>>): Promise<Result<T>> => {
+    if ((await tabs.settled()) === "reader") return lookingOn;
+    return answered(async () => work(await threads.engine()));
+  };
 
   const storage = async (): Promise<StorageReport> => {
     const { usage = 0, quota = 0 } = (await navigator.storage?.estimate?.()) ?? {};
@@ -123,20 +154,25 @@ export function createClient(): WorkerClient {
       const sum = (list: typeof sizes) => list.reduce((total, { bytes }) => total + bytes, 0);
       return { bytes: sum(sizes), cached: sum(sizes.filter(({ cached }) => cached)) };
     },
+    workers: () => threads.count,
 
-    start: (options) => call((remote) => remote.start(options)),
-    resume: (options) => call((remote) => remote.resume(options)),
-    pause: () => call((remote) => remote.pause()),
-    step: () => call((remote) => remote.step()),
-    stop: () => call((remote) => remote.stop()),
-    state: async () => (workers ? (await engine()).state() : null),
+    role: () => tabs.settled(),
+    takeOver: () => tabs.takeOver(),
+    letGo,
+
+    start: (options) => train((engine) => engine.start(options)),
+    resume: (options) => train((engine) => engine.resume(options)),
+    pause: () => train((engine) => engine.pause()),
+    step: () => train((engine) => engine.step()),
+    stop: () => train((engine) => engine.stop()),
+    state: async () => (threads.hasEngine ? (await threads.engine()).state() : null),
     setGentle: async (gentle) => {
-      if (workers) await (await engine()).setGentle(gentle);
+      if (threads.hasEngine) await (await threads.engine()).setGentle(gentle);
       return { ok: true, value: null };
     },
 
-    events: ({ run, since }) => store().events(run, { since }),
-    pairs: ({ run, ids }) => store().pairsById(run, ids),
+    events: ({ run, since }) => read((store) => store.events(run, { since })),
+    pairs: ({ run, ids }) => read((store) => store.pairsById(run, ids)),
 
     storage,
     persist: async () => {
@@ -144,7 +180,7 @@ export function createClient(): WorkerClient {
       return storage();
     },
     runs: async () => {
-      const result = await store().runs();
+      const result = await read((store) => store.runs());
       if (!result.ok) return result;
       const running = localStorage.getItem(RUNNING);
       return {
@@ -154,28 +190,22 @@ export function createClient(): WorkerClient {
         ),
       };
     },
-    deleteRun: (run) => store().deleteRun(run),
-    exportRun: (run) => store().exportRun(run),
-    exportAdapter: ({ run, adapter }) => store().exportAdapter(run, adapter),
-    importRun: (archive) => store().importRun(archive),
+    renameRun: ({ run, name }) => change((store) => store.renameRun(run, name)),
+    deleteRun: (run) => change((store) => store.deleteRun(run)),
+    exportRun: (run) => read((store) => store.exportRun(run)),
+    exportAdapter: ({ run, adapter }) => read((store) => store.exportAdapter(run, adapter)),
+    importRun: (archive) => change((store) => store.importRun(archive)),
 
-    ask: (options) => call((remote) => remote.ask(options)),
-    correct: (options) => call((remote) => remote.correct(options)),
+    ask: (options) => train((engine) => engine.ask(options)),
+    correct: (options) => train((engine) => engine.correct(options)),
 
     on: (type, callback) => {
       listeners[type].add(callback);
       return () => listeners[type].delete(callback);
     },
     async dispose() {
-      const started = workers;
-      workers = null;
-      if (started) {
-        const { engine: remote, threads } = await started;
-        await remote.dispose();
-        for (const thread of threads) thread.terminate();
-      }
-      storeWorker?.thread.terminate();
-      storeWorker = null;
+      await letGo();
+      tabs.close();
     },
   };
 }

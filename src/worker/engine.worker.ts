@@ -78,18 +78,19 @@ async function open({
   };
 }
 
-/** Holds the Web Lock until the returned function is called; null if another tab has it. */
+/** An engine that is being ended in another tab gives the lock back within this time. */
+const LOCK_MS = 5000;
+
+/** Holds the Web Lock until the returned function is called; null if another engine keeps it. */
 function lock(): Promise<(() => void) | null> {
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     navigator.locks
-      .request(runLock, { ifAvailable: true }, (held) => {
-        if (!held) {
-          resolve(null);
-          return undefined;
-        }
-        return new Promise<void>((release) => resolve(release));
-      })
-      .catch(reject);
+      .request(
+        runLock,
+        { signal: AbortSignal.timeout(LOCK_MS) },
+        () => new Promise<void>((release) => resolve(release)),
+      )
+      .catch(() => resolve(null));
   });
 }
 

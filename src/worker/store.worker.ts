@@ -1,18 +1,19 @@
 /** The store's worker: IndexedDB of all runs, archives. It outlives the engine's worker and its GPU. */
-import { expose, transfer } from "comlink";
+import { expose } from "comlink";
 import { zipSync } from "fflate";
 import type { BufferItem } from "../base/buffer.ts";
 import type { LoopEvent } from "../base/events.ts";
 import type { Pair, PairStatus } from "../base/records.ts";
 import type { AdapterSnapshot, Commit, LoopState } from "../loop/ports.ts";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "../model/peft.ts";
-import { collect, exportRun } from "../store/archive.ts";
+import { exportRun } from "../store/archive.ts";
 import { openLibrary, type RunLibrary } from "../store/idb.ts";
+import { sumJournal } from "../store/journal.ts";
 import type { RunStore } from "../store/run.ts";
 import type { RunRecord } from "../store/schema.ts";
 import { importRun } from "../store/verify.ts";
 import { decode } from "../world/vocabulary.ts";
-import type { Result, RunSummary } from "./api.ts";
+import type { Result, RunArchive, RunSummary } from "./api.ts";
 import { attempt, WorkerError } from "./rpc.ts";
 
 let library: Promise<RunLibrary> | null = null;
@@ -65,6 +66,14 @@ async function adapterOf(run: string, hash: string): Promise<AdapterSnapshot> {
   return snapshot;
 }
 
+/** What an archive of the run contains, from its journal. */
+async function containsOf(run: string): Promise<RunArchive["contains"]> {
+  const { lines } = await (await open(run)).snapshot();
+  const { pairs, adapters } = sumJournal(lines);
+  const visitorPairs = lines.filter((line) => line.type === "corrected").length;
+  return { events: lines.length, pairs: pairs.size, visitorPairs, adapters: adapters.size };
+}
+
 /** What other workers and the page call. */
 const api = {
   state: (run: string): Promise<Result<LoopState | null>> => attempt(async () => (await open(run)).state()),
@@ -84,16 +93,28 @@ const api = {
     attempt(async () => (await open(run)).bufferItems(query)),
 
   runs: (): Promise<Result<readonly RunSummary[]>> => attempt(async () => (await (await all()).list()).map(summaryOf)),
+  renameRun: (run: string, name: string): Promise<Result<null>> =>
+    attempt(async () => {
+      await (await all()).rename(run, name);
+      return null;
+    }),
   deleteRun: (run: string): Promise<Result<null>> =>
     attempt(async () => {
       await (await all()).delete(run);
       stores.delete(run);
       return null;
     }),
-  exportRun: async (run: string): Promise<Result<Uint8Array>> => {
-    const result = await attempt(async () => collect(exportRun(await open(run), { promptText: (ids) => decode(ids) })));
-    return result.ok ? transfer(result, [result.value.buffer]) : result;
-  },
+  exportRun: (run: string): Promise<Result<RunArchive>> =>
+    attempt(async () => {
+      const record = (await (await all()).list()).find((one) => one.run === run);
+      const options = { promptText: (ids: readonly number[]) => decode(ids), ...(record && { title: record.title }) };
+      const contains = await containsOf(run);
+      // The browser may keep a Blob's bytes on disk: the archive is never whole in this worker's memory.
+      const pieces: Blob[] = [];
+      for await (const piece of exportRun(await open(run), options))
+        pieces.push(new Blob([piece as Uint8Array<ArrayBuffer>]));
+      return { zip: new Blob(pieces, { type: "application/zip" }), contains };
+    }),
   exportAdapter: (run: string, hash: string): Promise<Result<Uint8Array>> =>
     attempt(async () => {
       const { adapter, config } = await adapterOf(run, hash);

@@ -1,23 +1,16 @@
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { contentSecurityPolicy } from "../../src/cli/headers.mjs";
 import { pageFolder, startVisit, type Visit } from "./browser.ts";
+import { copyOfPage, release, updated } from "./release.ts";
+import { offlineReady } from "./tiny.ts";
 
 let visit: Visit | null = null;
 afterEach(async () => {
   await visit?.close();
   visit = null;
 });
-
-/** Resolves when the service worker has stored every file and controls the page. */
-async function offlineReady({ page }: Visit): Promise<void> {
-  await page.evaluate(async () => {
-    await navigator.serviceWorker.ready;
-    while (navigator.serviceWorker.controller === null) await new Promise((resolve) => setTimeout(resolve, 50));
-  });
-}
 
 test("the page is isolated, keeps to its policy, and a worker of it finds a WebGPU adapter", async () => {
   visit = await startVisit();
@@ -58,7 +51,7 @@ test("after the first visit every file of the page loads with the server stopped
   visit = await startVisit();
   const { page, url, stopServer } = visit;
   await page.goto(url);
-  await offlineReady(visit);
+  await offlineReady(page);
   await stopServer();
   await page.reload();
   expect(await page.title()).toBe("Autodidact");
@@ -87,59 +80,35 @@ test("on a host that sends no headers the page is isolated from the second load 
   const { page, url } = visit;
   await page.goto(url);
   expect(await page.evaluate(() => crossOriginIsolated)).toBe(false);
-  await offlineReady(visit);
+  await offlineReady(page);
   await page.reload();
   expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
 });
 
 test("a new version waits until the page asks for it, and a file that was changed on the way is refused", async () => {
-  const folder = mkdtempSync(join(tmpdir(), "autodidact-page-"));
+  const copy = copyOfPage();
   try {
-    cpSync(pageFolder, folder, { recursive: true });
-    visit = await startVisit({ folder });
+    visit = await startVisit({ folder: copy.folder });
     const { page, url } = visit;
     await page.goto(url);
-    await offlineReady(visit);
+    await offlineReady(page);
 
     // A new index.html whose hash the new sw.js does not list: it must not be installed.
-    const html = readFileSync(join(folder, "index.html"), "utf8");
-    const worker = readFileSync(join(folder, "sw.js"), "utf8");
-    writeFileSync(join(folder, "index.html"), html.replace("<title>Autodidact", "<title>Changed"));
-    const indexHash = /"?path"?:\s*["'`]index\.html["'`],\s*"?sha256"?:\s*["'`]([0-9a-f]{64})/.exec(worker)?.[1];
-    expect(indexHash).toBeDefined();
-    writeFileSync(join(folder, "sw.js"), worker.replace(String(indexHash), "0".repeat(64)));
-    expect(await update(visit)).toBe("redundant");
+    release(copy.folder, "Changed", { sha256: "0".repeat(64) });
+    expect(await updated(page)).toBe("redundant");
 
     // The same with the right hash: it waits, and the old version goes on being shown.
-    const bytes = new TextEncoder().encode(readFileSync(join(folder, "index.html"), "utf8"));
-    const hash = Buffer.from(await crypto.subtle.digest("SHA-256", bytes)).toString("hex");
-    writeFileSync(join(folder, "sw.js"), worker.replace(String(indexHash), hash));
-    expect(await update(visit)).toBe("installed");
+    release(copy.folder, "Changed");
+    expect(await updated(page)).toBe("installed");
     await page.reload();
     expect(await page.title()).toBe("Autodidact");
 
-    await page.evaluate(async () => {
-      const changed = new Promise((resolve) => {
-        navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true });
-      });
-      (await navigator.serviceWorker.ready).waiting?.postMessage("activate");
-      await changed;
-    });
-    await page.reload();
-    expect(await page.title()).toBe("Changed");
+    // Both tabs go to the new version together.
+    const other = await visit.context.newPage();
+    await other.goto(url);
+    await page.getByRole("button", { name: "A new version is ready. Update" }).click();
+    for (const tab of [page, other]) await tab.waitForFunction(() => document.title === "Changed");
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    copy.remove();
   }
 });
-
-/** Looks for a new service worker and returns the state in which its installation ends. */
-function update({ page }: Visit): Promise<string> {
-  return page.evaluate(async () => {
-    const registration = await navigator.serviceWorker.ready;
-    await registration.update().catch(() => undefined);
-    const worker = registration.installing ?? registration.waiting;
-    if (worker === null) return "no new version";
-    while (worker.state === "installing") await new Promise((resolve) => setTimeout(resolve, 50));
-    return worker.state;
-  });
-}

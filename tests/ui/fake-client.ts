@@ -5,10 +5,12 @@ import type {
   ClientEvents,
   Failure,
   Result,
+  RunArchive,
   RunState,
   RunSummary,
   StartOptions,
   StorageReport,
+  TabRole,
   WorkerClient,
 } from "../../src/worker/api.ts";
 import type { Capabilities } from "../../src/worker/capabilities.ts";
@@ -39,6 +41,8 @@ export class FakeClient implements WorkerClient {
   current: RunState | null = null;
   stored: RunSummary[] = [];
   refusal: Failure | null = null;
+  tab: TabRole = "writer";
+  report: StorageReport = { usage: 84_300_000, quota: 12_000_000_000, persisted: false };
   corrections: { chosen: string; rejected: string }[] = [];
   readonly #listeners = new Map<keyof ClientEvents, Set<(payload: never) => void>>();
 
@@ -48,6 +52,29 @@ export class FakeClient implements WorkerClient {
 
   async footprint(): Promise<{ bytes: number; cached: number }> {
     return { bytes: 14_200_000, cached: 0 };
+  }
+
+  workers(): number {
+    return 0;
+  }
+
+  async role(): Promise<TabRole> {
+    return this.tab;
+  }
+
+  async takeOver(): Promise<void> {
+    this.calls.push("take over");
+    this.become("writer");
+  }
+
+  async letGo(): Promise<void> {
+    this.calls.push("let go");
+  }
+
+  /** What the browser says when another tab is closed, or wants to write. */
+  become(role: TabRole): void {
+    this.tab = role;
+    this.send("role", role);
   }
 
   async start(options: StartOptions): Promise<Result<RunState>> {
@@ -119,7 +146,7 @@ export class FakeClient implements WorkerClient {
   }
 
   async storage(): Promise<StorageReport> {
-    return { usage: 84_300_000, quota: 12_000_000_000, persisted: false };
+    return this.report;
   }
 
   async persist(): Promise<StorageReport> {
@@ -135,8 +162,15 @@ export class FakeClient implements WorkerClient {
     return ok(null);
   }
 
-  async exportRun(): Promise<Result<Uint8Array>> {
-    return this.refusal ?? ok(new Uint8Array([0x50, 0x4b]));
+  async renameRun({ run, name }: { run: string; name: string }): Promise<Result<null>> {
+    if (this.refusal) return this.refusal;
+    this.stored = this.stored.map((one) => (one.run === run ? { ...one, name } : one));
+    return ok(null);
+  }
+
+  async exportRun(): Promise<Result<RunArchive>> {
+    const zip = new Blob([new Uint8Array([0x50, 0x4b])], { type: "application/zip" });
+    return this.refusal ?? ok({ zip, contains: { events: 40, pairs: 12, visitorPairs: 2, adapters: 3 } });
   }
 
   async exportAdapter({ adapter }: { run: string; adapter: string }): Promise<Result<Uint8Array>> {

@@ -1,7 +1,17 @@
 import type { HeldOutPoint, LoopModel } from "../model.ts";
 
 export interface Series {
-  readonly key: "bGreedy" | "bSampled" | "aGreedy" | "aSampled" | "margin" | "loss" | "kept" | "agreement";
+  readonly key:
+    | "bGreedy"
+    | "bSampled"
+    | "aGreedy"
+    | "aSampled"
+    | "margin"
+    | "loss"
+    | "kept"
+    | "agreement"
+    | "first"
+    | "second";
   readonly values: readonly (number | null)[];
   /** Ends of the 95% interval at each x; drawn as a band. */
   readonly band?: readonly (readonly [number, number] | null)[];

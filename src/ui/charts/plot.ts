@@ -13,6 +13,8 @@ const looks: Readonly<
   margin: { variable: "--series-b", width: 1.75 },
   loss: { variable: "--series-c", width: 1.75 },
   kept: { variable: "--series-a", width: 1.75 },
+  first: { variable: "--series-b", width: 2 },
+  second: { variable: "--series-a", dash: [10, 3, 2, 3], width: 2 },
   agreement: { variable: "--series-d", dash: [6, 3], width: 1.75 },
 };
 

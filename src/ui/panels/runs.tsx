@@ -1,11 +1,12 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { RunSummary } from "../../worker/api.ts";
-import { runStateOf } from "../app.ts";
 import { useApp } from "../context.ts";
-import { bytes, minute, share } from "../format.ts";
+import { bytes } from "../format.ts";
 import { t } from "../strings/index.ts";
+import { Compare } from "./compare.tsx";
+import { RunRow } from "./run-row.tsx";
 
-/** Stored runs: open, resume, export, delete; import of archives; how much room they take. */
+/** Stored runs: open, resume, rename, compare, export, delete; import of archives; how much room they take. */
 export default function Runs() {
   const app = useApp();
   const s = t().runs;
@@ -41,14 +42,14 @@ export default function Runs() {
 function StorageLine() {
   const app = useApp();
   const s = t().runs;
-  const [refused, setRefused] = useState(false);
+  const [answer, setAnswer] = useState("");
   const storage = app.storage.value;
   if (!storage) return null;
   const persist = async (): Promise<void> => {
     const client = await app.connect();
     const report = await client.persist();
     app.storage.value = report;
-    setRefused(!report.persisted);
+    setAnswer(report.persisted ? s.persistGranted : s.persistRefused);
   };
   return (
     <p class="lead">
@@ -58,125 +59,45 @@ function StorageLine() {
           {s.persist}
         </button>
       )}{" "}
-      {refused && s.persistRefused}
+      <span role="status">{answer}</span>
     </p>
   );
 }
 
 function RunTable({ runs }: { readonly runs: readonly RunSummary[] }) {
-  const s = t().runs.columns;
+  const s = t();
+  const [ticked, setTicked] = useState<readonly string[]>([]);
+  const chosen = ticked.flatMap((id) => runs.filter((run) => run.run === id));
+  const [first, second] = chosen;
+  /** The two that were ticked last. */
+  const tick = (run: string, on: boolean): void => {
+    const others = ticked.filter((id) => id !== run);
+    setTicked(on ? [...others.slice(-1), run] : others);
+  };
   return (
-    <table class="run-table">
-      <thead>
-        <tr>
-          {Object.entries(s).map(([key, name]) => (
-            <th key={key} scope="col">
-              {name}
-            </th>
+    <>
+      <table class="run-table">
+        <thead>
+          <tr>
+            {Object.entries(s.runs.columns).map(([key, name]) => (
+              <th key={key} scope="col">
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {runs.map((run) => (
+            <RunRow key={run.run} run={run} ticked={chosen.includes(run)} onTick={(on) => tick(run.run, on)} />
           ))}
-        </tr>
-      </thead>
-      <tbody>
-        {runs.map((run) => (
-          <RunRow key={run.run} run={run} />
-        ))}
-      </tbody>
-    </table>
-  );
-}
-
-function RunRow({ run }: { readonly run: RunSummary }) {
-  const app = useApp();
-  const s = t().runs;
-  const [confirming, setConfirming] = useState(false);
-  const training = app.live.value?.status.value === "playing" || app.live.value?.status.value === "loading";
-  const current = app.live.value?.run.value?.run === run.run;
-  const state = runStateOf(run);
-  const resumable = run.status === "paused" || run.status === "running";
-
-  const remove = async (): Promise<void> => {
-    const client = await app.connect();
-    if (current) await app.backToRecording();
-    const result = await app.report(client.deleteRun(run.run));
-    if (result.ok) app.notice.value = s.deleted;
-    await app.refreshStorage();
-  };
-  const exportZip = async (): Promise<void> => {
-    const client = await app.connect();
-    const name = `autodidact-${run.run}.zip`;
-    await app.save(
-      client
-        .exportRun(run.run)
-        .then((result) =>
-          result.ok ? { ok: true as const, value: { name, type: "application/zip", bytes: result.value } } : result,
-        ),
-    );
-  };
-  const exportAdapter = async (): Promise<void> => {
-    const client = await app.connect();
-    const name = `autodidact-adapter-${run.incumbent.slice(0, 8)}.zip`;
-    const call = client.exportAdapter({ run: run.run, adapter: run.incumbent });
-    await app.save(
-      call.then((result) =>
-        result.ok ? { ok: true as const, value: { name, type: "application/zip", bytes: result.value } } : result,
-      ),
-    );
-  };
-
-  const c = s.columns;
-  return (
-    <tr>
-      <th scope="row" data-label={c.started}>
-        {minute(run.startedAt)} <span class="quiet">{s.seed(run.seed)}</span>{" "}
-        {run.imported && <span class="quiet">· {s.importedBadge}</span>}
-      </th>
-      <td data-label={c.round}>
-        {run.round} / {run.rounds}
-      </td>
-      <td data-label={c.updates}>
-        ✓ {run.accepted} ✗ {run.rejected}
-      </td>
-      <td data-label={c.heldOut}>{run.heldOut === null ? "–" : share(run.heldOut)}</td>
-      <td data-label={c.size}>{bytes(run.bytes)}</td>
-      <td data-label={c.status}>{s.status[run.status]}</td>
-      <td class="run-actions">
-        {state && !current && (
-          <button type="button" class="link" disabled={training} onClick={() => void app.openRun(state, false)}>
-            {s.open}
-          </button>
-        )}
-        {state && resumable && (!current || !training) && (
-          <button
-            type="button"
-            class="link"
-            disabled={training || !app.canTrain.value}
-            onClick={() => void app.openRun(state, true)}
-          >
-            {s.resume}
-          </button>
-        )}
-        <button type="button" class="link" onClick={() => void exportZip()}>
-          {s.exportRun}
-        </button>
-        <button type="button" class="link" disabled={run.incumbent === "base"} onClick={() => void exportAdapter()}>
-          {s.exportAdapter}
-        </button>
-        {confirming ? (
-          <>
-            <button type="button" class="link danger" onClick={() => void remove()}>
-              {s.confirm}
-            </button>
-            <button type="button" class="link" onClick={() => setConfirming(false)}>
-              {s.cancel}
-            </button>
-          </>
-        ) : (
-          <button type="button" class="link danger" disabled={current && training} onClick={() => setConfirming(true)}>
-            {s.remove}
-          </button>
-        )}
-      </td>
-    </tr>
+        </tbody>
+      </table>
+      {first && second ? (
+        <Compare key={`${first.run} ${second.run}`} runs={[first, second]} />
+      ) : (
+        runs.length > 1 && <p class="quiet">{first ? s.compare.one : s.compare.hint}</p>
+      )}
+    </>
   );
 }
 
@@ -197,7 +118,12 @@ function ImportButton() {
   };
   return (
     <>
-      <button type="button" class="button" disabled={busy} onClick={() => input.current?.click()}>
+      <button
+        type="button"
+        class="button"
+        disabled={busy || app.role.value === "reader"}
+        onClick={() => input.current?.click()}
+      >
         {busy ? s.importing : s.importRun}
       </button>
       <input

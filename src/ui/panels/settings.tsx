@@ -12,7 +12,7 @@ export default function SettingsPanel() {
   const [rounds, setRounds] = useState(String(settings.rounds));
   const [seed, setSeed] = useState(String(settings.seed));
   const valid = validRounds(Number(rounds)) && validSeed(Number(seed)) && rounds.trim() !== "" && seed.trim() !== "";
-  const training = app.live.value?.status.value === "playing" || app.live.value?.status.value === "loading";
+  const training = app.training.value;
 
   const submit = (event: Event): void => {
     event.preventDefault();

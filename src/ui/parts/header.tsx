@@ -62,11 +62,9 @@ function Storage() {
 function TrainButton() {
   const app = useApp();
   const s = t().header;
-  const live = app.live.value;
-  const training =
-    app.session.value === live && live && (live.status.value === "playing" || live.status.value === "loading");
-  if (training) return <span class="training">{s.training}</span>;
-  if (app.capabilities.value?.kind === "unavailable") return null;
+  // A tab that looks on says so in its own note.
+  if (app.role.value === "reader" || app.capabilities.value?.kind === "unavailable") return null;
+  if (app.training.value && app.session.value === app.live.value) return <span class="training">{s.training}</span>;
   const footprint = app.footprint.value;
   const missing = footprint ? footprint.bytes - footprint.cached : 0;
   return (

@@ -1,5 +1,6 @@
 import { useApp } from "../context.ts";
 import { t } from "../strings/index.ts";
+import { StorageFull } from "./storage-full.tsx";
 
 /** The last failure in plain words, and an error that the loop itself reported. */
 export function Notices() {
@@ -15,6 +16,7 @@ export function Notices() {
             <p>
               <strong>{s.title[failed.code]}.</strong> {failed.message}
             </p>
+            {failed.code === "quota" && <StorageFull />}
             {failed.detail && (
               <details>
                 <summary class="quiet">{s.details}</summary>

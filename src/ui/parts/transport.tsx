@@ -17,7 +17,10 @@ export function Transport() {
   const status = session.status.value;
   const going = status === "playing";
   const busy = status === "loading";
-  const over = session.mode === "live" && (status === "finished" || status === "stopped" || status === "failed");
+  // A tab that looks on moves through time, but does not steer.
+  const lookingOn = session.mode === "live" && app.role.value === "reader";
+  const over =
+    lookingOn || (session.mode === "live" && (status === "finished" || status === "stopped" || status === "failed"));
   const position = session.position.value;
   const total = session.events.value.length;
   return (
@@ -129,10 +132,11 @@ function StatusText({ session }: { readonly session: Session }) {
   const run = app.live.value?.run.value;
   const seconds = session.mode === "live" && status === "playing" ? (run?.secondsPerRound ?? null) : null;
   const training = session.mode === "live" && status === "playing";
+  const where = app.role.value === "reader" ? s.time.elsewhere : s.time.training;
   const newest = session.timeline.at(session.events.value.length).round;
   return (
     <>
-      <strong>{training ? s.time.training : s.time.status[status]}</strong>
+      <strong>{training ? where : s.time.status[status]}</strong>
       {rounds > 0 && <> · {s.held.round(round, rounds)}</>}
       <span class="transport-event"> · {s.time.position(session.position.value, session.events.value.length)}</span>
       {seconds !== null && newest < rounds && <> · {s.time.left(duration(Math.max(0, rounds - newest) * seconds))}</>}

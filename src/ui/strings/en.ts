@@ -5,6 +5,7 @@ import type { FailureCode } from "../../worker/api.ts";
 import type { GpuChoice, NoGpuReason } from "../../worker/capabilities.ts";
 import type { Stage } from "../model.ts";
 import type { SessionStatus } from "../session.ts";
+import { compare, runs, space, tabs, update } from "./en-memory.ts";
 
 /** English. Its type is the catalogue that every other language has to fill (index.ts). */
 export const en = {
@@ -267,6 +268,8 @@ export const en = {
       loss: "loss",
       kept: "tasks kept",
       agreement: "judges agree",
+      first: "first run",
+      second: "second run",
     },
     interval: "95% interval",
     empty: "Nothing measured yet",
@@ -301,7 +304,8 @@ export const en = {
     } satisfies Record<SessionStatus, string>,
     training: "training",
     left: (time: string) => `about ${time} left`,
-    hidden: "This tab was hidden; browsers slow hidden tabs down.",
+    hidden: "This tab was hidden: training went on, and browsers may slow it down.",
+    elsewhere: "training in another tab",
     keys: "Space plays and pauses, ← and → go from decision to decision, . takes one step, J and K change the picture.",
     checkpoint: {
       start: "start",
@@ -347,51 +351,11 @@ export const en = {
     pictureLabel: (text: string) => `Your drawing: ${text}`,
   },
 
-  runs: {
-    title: "Runs on this machine",
-    none: "No runs yet. Start one, or import an archive.",
-    columns: {
-      started: "Started",
-      round: "Round",
-      updates: "Updates",
-      heldOut: "Held-out B",
-      size: "Size",
-      status: "Status",
-      actions: "Actions",
-    },
-    open: "Open",
-    resume: "Resume",
-    exportRun: "Export run",
-    exportAdapter: "Export adapter",
-    remove: "Delete",
-    confirm: "Really delete?",
-    cancel: "Keep",
-    importRun: "Import a run (.zip)",
-    importing: "Checking the archive…",
-    imported: (name: string) => `${name} is imported: its journal and adapters match.`,
-    deleted: "The run is deleted.",
-    seed: (seed: number) => `seed ${seed}`,
-    importedBadge: "imported",
-    storage: (usage: string, quota: string) => `${usage} of ${quota} used.`,
-    persisted: "The browser keeps the data until you delete it.",
-    notPersisted: "The browser may delete the data when space runs short.",
-    persist: "Ask it to keep them",
-    persistRefused: "The browser did not agree. Installing the page or adding a bookmark often helps.",
-    current: "What is on show now",
-    exportRecording: "Export recording (.jsonl.gz)",
-    exported: (name: string) => `Saved ${name}.`,
-    status: {
-      loading: "loading",
-      running: "running",
-      paused: "paused",
-      stopped: "stopped",
-      finished: "finished",
-      failed: "failed",
-    },
-    adapterNote: "The adapter is in PEFT's format; the run archive can be checked with",
-    verify: "npx autodidact verify RUN.zip",
-    needsClient: "Runs are listed when the workers have started.",
-  },
+  runs,
+  compare,
+  space,
+  tabs,
+  update,
 
   settings: {
     title: "Settings of the next run",

@@ -1,0 +1,88 @@
+/** The workers of one tab: each starts at the first call that needs it, and all of them can be ended at once. */
+import { proxy, type Remote, transfer, wrap } from "comlink";
+import type { EngineApi, Listeners } from "./engine.worker.ts";
+import type { JudgeApi } from "./judge.worker.ts";
+import type { StoreApi } from "./store.worker.ts";
+
+export interface ThreadParts {
+  /** What the engine tells. */
+  readonly listeners: Listeners;
+  /** Addresses of the folders that engine and judge load from, ending with a slash. */
+  readonly policy: string;
+  readonly judge: string;
+  /** A worker could not be loaded or threw; all workers have been ended. */
+  crashed(name: string, reason: string): void;
+}
+
+export class Threads {
+  private readonly parts: ThreadParts;
+  private readonly alive = new Set<Worker>();
+  private storeRemote: { readonly thread: Worker; readonly remote: Remote<StoreApi> } | null = null;
+  private engineRemote: Promise<Remote<EngineApi>> | null = null;
+
+  constructor(parts: ThreadParts) {
+    this.parts = parts;
+  }
+
+  /** Workers that are alive. */
+  get count(): number {
+    return this.alive.size;
+  }
+
+  get hasEngine(): boolean {
+    return this.engineRemote !== null;
+  }
+
+  store(): Remote<StoreApi> {
+    return this.storeThread().remote;
+  }
+
+  engine(): Promise<Remote<EngineApi>> {
+    this.engineRemote ??= this.startEngine();
+    return this.engineRemote;
+  }
+
+  /** Ends every worker where it stands. A commit is one transaction: it is whole or not there. */
+  end(): void {
+    for (const thread of this.alive) thread.terminate();
+    this.alive.clear();
+    this.storeRemote = null;
+    this.engineRemote = null;
+  }
+
+  private storeThread(): { readonly thread: Worker; readonly remote: Remote<StoreApi> } {
+    if (!this.storeRemote) {
+      const thread = new Worker(new URL("./store.worker.ts", import.meta.url), { type: "module", name: "store" });
+      this.storeRemote = { thread: this.begun(thread, "store"), remote: wrap<StoreApi>(thread) };
+    }
+    return this.storeRemote;
+  }
+
+  private async startEngine(): Promise<Remote<EngineApi>> {
+    const { thread: store } = this.storeThread();
+    const judge = new Worker(new URL("./judge.worker.ts", import.meta.url), { type: "module", name: "judge" });
+    const engine = new Worker(new URL("./engine.worker.ts", import.meta.url), { type: "module", name: "engine" });
+    this.begun(judge, "judge");
+    this.begun(engine, "engine");
+    const toStore = new MessageChannel();
+    const toJudge = new MessageChannel();
+    store.postMessage({ type: "connect", port: toStore.port1 }, [toStore.port1]);
+    judge.postMessage({ type: "connect", port: toJudge.port1 }, [toJudge.port1]);
+    const remote = wrap<EngineApi>(engine);
+    await wrap<JudgeApi>(judge).load({ models: this.parts.judge });
+    await remote.listen(proxy(this.parts.listeners) as unknown as Remote<Listeners>);
+    const ports = { model: this.parts.policy, store: toStore.port2, judge: toJudge.port2 };
+    await remote.connect(transfer(ports, [ports.store, ports.judge]));
+    return remote;
+  }
+
+  private begun(thread: Worker, name: string): Worker {
+    this.alive.add(thread);
+    thread.addEventListener("error", ({ message }) => {
+      if (!this.alive.has(thread)) return;
+      this.end();
+      this.parts.crashed(name, message || "it could not be loaded");
+    });
+    return thread;
+  }
+}
