@@ -64,7 +64,7 @@ const unit = {
   test: {
     name: "unit",
     include: ["tests/**/*.test.{ts,tsx}"],
-    exclude: ["tests/{layers,gpu,ops,model,train,commands,e2e}/**"],
+    exclude: ["tests/{layers,gpu,ops,model,train,commands,faults,e2e}/**"],
     testTimeout: 60_000,
     maxWorkers: 2,
   },
@@ -77,7 +77,7 @@ const gpu = {
   extends: true as const,
   test: {
     name: "gpu",
-    include: ["tests/{gpu,ops,model,train,commands}/**/*.test.ts"],
+    include: ["tests/{gpu,ops,model,train,commands,faults}/**/*.test.ts"],
     globalSetup: ["tests/run/gpu-setup.mjs"],
     pool: "forks" as const,
     maxWorkers: 1,

@@ -3,6 +3,7 @@ import { bench } from "./commands/bench.ts";
 import { dpo } from "./commands/dpo.ts";
 import { evaluate } from "./commands/eval.ts";
 import { experiment } from "./commands/experiment.ts";
+import { faults } from "./commands/faults.ts";
 import { gateStudy } from "./commands/gate-study.ts";
 import { generate } from "./commands/generate.ts";
 import { info } from "./commands/info.ts";
@@ -30,4 +31,5 @@ export const COMMANDS: readonly AnyCommand[] = [
   pretrainJudge,
   bench,
   verify,
+  faults,
 ];

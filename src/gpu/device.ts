@@ -15,7 +15,7 @@ export interface Gpu {
   readonly summary: Omit<DeviceSummary, "variants">;
   /** Least lanes of a subgroup, 0 if unknown. */
   readonly subgroupMinSize: number;
-  /** Resolves when the device is lost; `expected` is true after `destroy()`. */
+  /** Resolves when the device is lost; `expected` is true after `destroy()` of this object, not of the device by others. */
   readonly lost: Promise<{ readonly expected: boolean; readonly message: string }>;
   /** Throws if the device has reported an error since it was opened: results from then on cannot be trusted. */
   check(): void;
@@ -54,6 +54,7 @@ export async function openGpu(gpu: GPU | undefined, options: OpenOptions = {}): 
   const { vendor, architecture, description } = adapter.info;
   // Errors of validation and memory reach nobody by themselves: the work that caused them is silently not done.
   let failure: string | null = null;
+  let ended = false;
   device.addEventListener("uncapturederror", (event) => {
     failure ??= event.error.message;
   });
@@ -70,7 +71,10 @@ export async function openGpu(gpu: GPU | undefined, options: OpenOptions = {}): 
       features: requiredFeatures,
     },
     subgroupMinSize: adapter.info.subgroupMinSize ?? 0,
-    lost: device.lost.then((info) => ({ expected: info.reason === "destroyed", message: info.message })),
-    destroy: () => device.destroy(),
+    lost: device.lost.then((info) => ({ expected: ended, message: info.message })),
+    destroy: () => {
+      ended = true;
+      device.destroy();
+    },
   };
 }

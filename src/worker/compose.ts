@@ -6,7 +6,7 @@ import { createGold } from "../eval/gold.ts";
 import { createJury, type OnnxScorer } from "../judge/jury.ts";
 import { createLoop, type Loop } from "../loop/cycle.ts";
 import { seedFor } from "../loop/keys.ts";
-import type { EnginePort, SealedPort, StorePort } from "../loop/ports.ts";
+import type { EnginePort, Ports, SealedPort, StorePort } from "../loop/ports.ts";
 import { createCamera } from "../world/camera.ts";
 import { createSealed } from "../world/sealed.ts";
 
@@ -23,7 +23,12 @@ export interface Parts {
 }
 
 /** A loop over these parts. `contour` and `seed` are needed beforehand by the gold control alone. */
-export function composeLoop(parts: Parts, { contour, seed }: { contour: Contour; seed: number }): Loop {
+export function composeLoop(parts: Parts, options: { contour: Contour; seed: number }): Loop {
+  return createLoop(portsOf(parts, options));
+}
+
+/** The loop's ports, made of these parts. */
+export function portsOf(parts: Parts, { contour, seed }: { contour: Contour; seed: number }): Ports {
   const { engine, onnx } = parts;
   const gold =
     contour.judge.rule === "gold"
@@ -35,7 +40,7 @@ export function composeLoop(parts: Parts, { contour, seed }: { contour: Contour;
           }),
         }
       : {};
-  return createLoop({
+  return {
     engine,
     source: createCamera(),
     judge: createJury({ engine, ...(onnx ? { onnx } : {}), ...gold }),
@@ -45,5 +50,5 @@ export function composeLoop(parts: Parts, { contour, seed }: { contour: Contour;
     now: parts.now,
     emit: parts.emit,
     progress: parts.progress,
-  });
+  };
 }

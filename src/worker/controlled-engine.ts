@@ -13,7 +13,7 @@ export class Interrupted extends WorkerError {
 }
 
 export class ControlledEngine implements EnginePort {
-  private readonly engine: EnginePort;
+  private engine: EnginePort;
   private tail: Promise<unknown> = Promise.resolve();
   private held: { readonly until: Promise<void>; readonly release: () => void } | null = null;
   private interrupted = false;
@@ -40,15 +40,27 @@ export class ControlledEngine implements EnginePort {
     this.held = { until, release };
   }
 
+  /** Calls may go on, after a hold or an interruption. */
   release(): void {
-    this.held?.release();
-    this.held = null;
+    this.interrupted = false;
+    this.letGo();
   }
 
   /** The next call of the loop throws Interrupted, also one that is held. */
   interrupt(): void {
     this.interrupted = true;
-    this.release();
+    this.letGo();
+  }
+
+  /** Another engine from the next call on, one whose device is not lost; a hold or an interruption stays. */
+  replace(engine: EnginePort): void {
+    this.engine = engine;
+    this.tail = Promise.resolve();
+  }
+
+  private letGo(): void {
+    this.held?.release();
+    this.held = null;
   }
 
   /** A call that does not belong to the loop: it waits for its turn, not for a release. */

@@ -3,13 +3,13 @@ import type { LoopEvent, Progress } from "../base/events.ts";
 import type { JudgedCandidate, Picture, Task } from "../base/records.ts";
 import type { OnnxScorer } from "../judge/jury.ts";
 import { redraw } from "../judge/pixels.ts";
-import type { Loop } from "../loop/cycle.ts";
-import type { EnginePort, LoopState, StorePort } from "../loop/ports.ts";
+import { createLoop, type Loop } from "../loop/cycle.ts";
+import type { EnginePort, LoopState, Ports, StorePort } from "../loop/ports.ts";
 import { parseAnswer, parsePrompt } from "../world/questions.ts";
 import { taskId } from "../world/task.ts";
 import { decode, EOS, encode } from "../world/vocabulary.ts";
 import type { Answer, AskOptions, CorrectOptions, Failure, RunState, RunStatus, StartOptions } from "./api.ts";
-import { composeLoop } from "./compose.ts";
+import { portsOf } from "./compose.ts";
 import { ControlledEngine, Interrupted } from "./controlled-engine.ts";
 import { toFailure, WorkerError } from "./rpc.ts";
 
@@ -33,22 +33,32 @@ export interface DriverParts {
   progress(progress: Progress): void;
   state(state: RunState): void;
   failure(failure: Failure): void;
+  /** Wraps the loop's ports: fault tests put faults there. */
+  ports?(ports: Ports): Ports;
 }
 
-/** Attempts to rebuild everything after a lost device before the run pauses. */
+/** Attempts in a row to go on from the last commit by itself, before the run pauses and says why. */
 const RECOVERIES = 3;
+/** Rest before each further attempt, in ms: a driver that restarts offers no adapter for a moment. */
+const REST_MS = 500;
+/** A lost device is announced shortly after the call that it broke, in ms. */
+const LOSS_NOTICE_MS = 200;
 const MAX_ANSWER = 30;
 
 interface Active {
   readonly run: string;
-  readonly options: Pick<StartOptions, "powerPreference" | "gentle">;
+  options: Pick<StartOptions, "powerPreference" | "gentle">;
   opened: OpenEngine;
-  engine: ControlledEngine;
+  readonly engine: ControlledEngine;
   loop: Loop;
   unlock: () => void;
   status: RunStatus;
   stepping: boolean;
+  /** After a failure: what the loop believes must be read from the store again before the next phase. */
+  broken: boolean;
   recoveries: number;
+  /** Events with a lower `seq` have been emitted. */
+  emitted: number;
   lostMessage: string | null;
   driving: Promise<void> | null;
   readonly times: { began: number; rounds: number };
@@ -74,20 +84,26 @@ export class Driver {
     return this.go(active, state);
   }
 
+  /** `since`: events with a lower `seq` are known to whoever asks; the others are emitted again (by default none). */
   async resume(options: {
     run: string;
     powerPreference: StartOptions["powerPreference"];
     gentle: boolean;
+    since?: number;
   }): Promise<RunState> {
     const { active } = this;
-    if (active?.run === options.run && active.status === "paused") {
+    if (active?.run === options.run && (active.status === "paused" || active.status === "failed")) {
+      active.options = options;
+      active.recoveries = 0;
       active.engine.release();
       return this.go(active, this.loopState(active));
     }
     const stored = await this.parts.store(options.run).state();
     if (!stored) throw new WorkerError("no-run", "There is no such run in this browser any more. Start a new one.");
     const opened = await this.open(options.run, options, stored.contour, stored.seed);
-    return this.go(opened, await this.guarded(() => opened.loop.resume()));
+    opened.emitted = options.since ?? stored.seq;
+    await this.guarded(() => this.catchUp(opened));
+    return this.go(opened, this.loopState(opened));
   }
 
   async pause(): Promise<RunState> {
@@ -113,8 +129,16 @@ export class Driver {
     const active = this.running();
     active.engine.interrupt();
     await active.driving;
-    const last = await active.loop.stop("stopped by the visitor");
-    const state = this.show(active, last.finished === null ? "failed" : "stopped");
+    try {
+      if (active.broken) await this.catchUp(active);
+      await active.loop.stop("stopped by the visitor");
+    } catch (error) {
+      active.broken = true;
+      active.engine.hold();
+      this.show(active, "paused");
+      throw error;
+    }
+    const state = this.show(active, "stopped");
     await this.close();
     return state;
   }
@@ -147,8 +171,7 @@ export class Driver {
       return { base, improved: incumbent === "base" ? base : await answer(engine, incumbent) };
     };
     if (active) return active.engine.aside(both);
-    this.idle ??= await this.parts.open({ powerPreference: "high-performance", gentle: false });
-    return both(this.idle.engine);
+    return both((await this.idleEngine()).engine);
   }
 
   /** A correction becomes a fresh preference pair of the run. */
@@ -190,6 +213,20 @@ export class Driver {
     this.active?.engine.interrupt();
     await this.active?.driving;
     await this.close();
+    await this.idle?.close();
+    this.idle = null;
+  }
+
+  private async idleEngine(): Promise<OpenEngine> {
+    if (this.idle) return this.idle;
+    const opened = await this.parts.open({ powerPreference: "high-performance", gentle: false });
+    this.idle = opened;
+    void opened.lost.then(async () => {
+      if (this.idle !== opened) return;
+      this.idle = null;
+      await opened.close();
+    });
+    return opened;
   }
 
   private running(): Active {
@@ -219,8 +256,9 @@ export class Driver {
         "locked",
         "Another tab is training. This one can look on; close the other tab to train here.",
       );
+    let opened: OpenEngine | null = null;
     try {
-      const opened = this.idle ?? (await this.parts.open(options));
+      opened = this.idle ?? (await this.parts.open(options));
       this.idle = null;
       opened.setGentle(options.gentle);
       const active: Active = {
@@ -232,7 +270,9 @@ export class Driver {
         unlock,
         status: "loading",
         stepping: false,
+        broken: false,
         recoveries: 0,
+        emitted: 0,
         lostMessage: null,
         driving: null,
         times: { began: 0, rounds: 0 },
@@ -242,6 +282,7 @@ export class Driver {
       this.watch(active);
       return active;
     } catch (error) {
+      await opened?.close();
       unlock();
       throw error;
     }
@@ -249,22 +290,26 @@ export class Driver {
 
   private async compose(active: Active, contour: LoopState["contour"], seed: number): Promise<Loop> {
     const { parts } = this;
-    return composeLoop(
+    const ports = portsOf(
       {
         engine: active.engine,
         store: parts.store(active.run),
         onnx: await parts.judge(),
         ...(parts.newKey ? { newKey: () => (parts.newKey as () => string)() } : {}),
         now: () => parts.now(),
-        emit: (event) => {
-          parts.emit(event);
-          active.times.rounds = event.round;
-          parts.state(this.runState(active));
-        },
+        emit: (event) => this.emit(active, event),
         progress: (progress) => parts.progress(progress),
       },
       { contour, seed },
     );
+    return createLoop(parts.ports?.(ports) ?? ports);
+  }
+
+  private emit(active: Active, event: LoopEvent): void {
+    this.parts.emit(event);
+    active.emitted = event.seq + 1;
+    active.times.rounds = event.round;
+    this.parts.state(this.runState(active));
   }
 
   private watch(active: Active): void {
@@ -318,46 +363,62 @@ export class Driver {
     }
   }
 
-  /** One phase; null when the run ended, with its failure shown. A lost device is opened again and the phase repeated. */
+  /**
+   * One phase; null when the run was stopped, or paused with its failure shown. After a lost device, or a commit whose
+   * answer was lost, it goes on by itself from what is committed.
+   */
   private async phase(active: Active): Promise<LoopState | null> {
     for (;;) {
       try {
+        if (active.lostMessage !== null) await this.reopen(active);
+        if (active.broken) await this.catchUp(active);
         const state = await active.loop.advance();
         active.recoveries = 0;
         return state;
       } catch (error) {
         if (error instanceof Interrupted) return null;
-        await Promise.race([active.opened.lost, new Promise((resolve) => setTimeout(resolve, 200))]);
-        if (active.lostMessage !== null && active.recoveries < RECOVERIES && (await this.recover(active))) continue;
-        this.parts.failure(toFailure(error));
+        active.broken = true;
+        await Promise.race([active.opened.lost, rest(LOSS_NOTICE_MS)]);
+        if (await this.mayTryAgain(active, error)) continue;
+        const lost = active.lostMessage !== null;
+        this.parts.failure(
+          lost ? deviceLost(active.lostMessage, "Resume the run to try once more.") : toFailure(error),
+        );
         active.engine.hold();
-        this.show(active, active.lostMessage === null ? "paused" : "failed");
+        this.show(active, lost ? "failed" : "paused");
         return null;
       }
     }
   }
 
-  /** Everything anew from the last committed state. */
-  private async recover(active: Active): Promise<boolean> {
+  /** Does trying again by itself make sense? The device was lost, or the store is further on than the loop believes. */
+  private async mayTryAgain(active: Active, error: unknown): Promise<boolean> {
+    const lost = active.lostMessage !== null;
+    const behind = toFailure(error).code === "locked";
+    if ((!lost && !behind) || active.recoveries >= RECOVERIES) return false;
+    if (active.recoveries > 0) await rest(REST_MS);
     active.recoveries++;
-    this.parts.failure({
-      ok: false,
-      code: "device-lost",
-      message: `The GPU was lost (${active.lostMessage}). Going on from the last saved step.`,
-    });
-    try {
-      await active.opened.close().catch(() => undefined);
-      active.opened = await this.parts.open(active.options);
-      active.lostMessage = null;
-      active.engine = new ControlledEngine(active.opened.engine);
-      this.watch(active);
-      const { contour, seed } = this.loopState(active);
-      active.loop = await this.compose(active, contour, seed);
-      await active.loop.resume();
-      return true;
-    } catch {
-      return false;
-    }
+    if (lost) this.parts.failure(deviceLost(active.lostMessage, "Going on from the last saved step."));
+    return true;
+  }
+
+  /** A device in place of the lost one, with everything on it anew. The brake keeps its position. */
+  private async reopen(active: Active): Promise<void> {
+    await active.opened.close().catch(() => undefined);
+    active.opened = await this.parts.open(active.options);
+    active.lostMessage = null;
+    active.engine.replace(active.opened.engine);
+    this.watch(active);
+    const { contour, seed } = this.loopState(active);
+    active.loop = await this.compose(active, contour, seed);
+    active.broken = true;
+  }
+
+  /** Emits what was committed without an answer, and sets the loop to the last commit. */
+  private async catchUp(active: Active): Promise<void> {
+    for (const event of await this.parts.store(active.run).events({ since: active.emitted })) this.emit(active, event);
+    await active.loop.resume();
+    active.broken = false;
   }
 
   private async close(): Promise<void> {
@@ -391,6 +452,14 @@ export class Driver {
     return state;
   }
 }
+
+const rest = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+const deviceLost = (reason: string | null, next: string): Failure => ({
+  ok: false,
+  code: "device-lost",
+  message: `The GPU was lost (${reason}). ${next}`,
+});
 
 function visitorTask(picture: Picture, question: string, round: number): Task {
   const prompt = encode(question);

@@ -29,6 +29,9 @@ export const allowed: Readonly<Record<string, readonly string[]>> = {
     "judge",
     "eval",
     "worker/compose.ts",
+    "worker/driver.ts",
+    "worker/api.ts",
+    "worker/rpc.ts",
     "bench",
   ],
   ui: [

@@ -1,0 +1,46 @@
+/** The results as a table, faults × points, and its place in a document. */
+import type { Result } from "./matrix.ts";
+import { FAULTS } from "./scenario.ts";
+
+const BEGIN = "<!-- faults:begin -->";
+const END = "<!-- faults:end -->";
+
+/** A call and its end are one row. */
+const rowOf = (point: string): string => point.replace(/, done$/, "");
+
+/** Runs by point and fault, in Markdown; a cell says how many runs had that fault there, and how many of them failed. */
+export function tableOf(results: readonly Result[]): string {
+  const rows = [...new Set(results.map(({ scenario }) => rowOf(scenario.point)))].sort();
+  const cell = (of: readonly Result[]): string => {
+    const failed = of.filter(({ played }) => played.problems.length > 0).length;
+    if (of.length === 0) return "·";
+    return failed === 0 ? String(of.length) : `${of.length} (${failed} failed)`;
+  };
+  const line = (name: string, of: readonly Result[]): string[] => [
+    name,
+    ...FAULTS.map((fault) => cell(of.filter(({ scenario }) => scenario.fault === fault))),
+    cell(of),
+  ];
+  const lines = [
+    ["point", ...FAULTS, "all"],
+    ...rows.map((row) =>
+      line(
+        `\`${row}\``,
+        results.filter(({ scenario }) => rowOf(scenario.point) === row),
+      ),
+    ),
+    line("all", results),
+  ];
+  const widths = (lines[0] as string[]).map((_, i) => Math.max(...lines.map((cells) => (cells[i] as string).length)));
+  const text = (cells: readonly string[]): string =>
+    `| ${cells.map((one, i) => (i === 0 ? one.padEnd(widths[i] as number) : one.padStart(widths[i] as number))).join(" | ")} |`;
+  const rule = `| ${widths.map((width, i) => (i === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`)).join(" | ")} |`;
+  return [text(lines[0] as string[]), rule, ...lines.slice(1).map(text)].join("\n");
+}
+
+/** `document` with `block` between its two marks. Throws if it has none. */
+export function withBlock(document: string, block: string): string {
+  const [begin, end] = [document.indexOf(BEGIN), document.indexOf(END)];
+  if (begin < 0 || end < begin) throw new Error(`the document has no place for the table: ${BEGIN} and ${END}`);
+  return `${document.slice(0, begin + BEGIN.length)}\n\n${block}\n\n${document.slice(end)}`;
+}
