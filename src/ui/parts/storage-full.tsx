@@ -1,8 +1,11 @@
 import { useEffect, useState } from "preact/hooks";
-import type { RunSummary } from "../../worker/api.ts";
+import type { RunSummary, StorageReport } from "../../worker/api.ts";
 import { useApp } from "../context.ts";
 import { bytes } from "../format.ts";
 import { t } from "../strings/index.ts";
+
+/** Browsers name a limit that the disk may not hold: only a share like this one speaks for the limit itself. */
+const nearlyUsed = ({ usage, quota }: StorageReport): boolean => usage > 0.8 * quota;
 
 /** What fills the storage, what can be deleted, and the way on once there is room. */
 export function StorageFull() {
@@ -17,7 +20,7 @@ export function StorageFull() {
   }, [app]);
   return (
     <div class="storage-full">
-      {storage && <p>{s.full(bytes(storage.usage), bytes(storage.quota))}</p>}
+      {storage && <p>{(nearlyUsed(storage) ? s.full : s.diskFull)(bytes(storage.usage), bytes(storage.quota))}</p>}
       {runs.length > 0 && <p>{s.by}</p>}
       <ul>
         {runs.map((run) => (

@@ -81,8 +81,9 @@ export const compare = {
 export const space = {
   noRoom: (rounds: number, need: string, left: string) =>
     `A run of ${rounds} rounds takes about ${need}, and the browser has ${left} left for this page. Delete runs below, free space on the disk, or train fewer rounds.`,
-  full: (usage: string, quota: string) =>
-    `The browser gives this page ${quota}, and ${usage} are in use. Everything up to the last saved step is safe.`,
+  full: (usage: string, quota: string) => `This page uses ${usage} of the ${quota} that the browser allows.`,
+  diskFull: (usage: string, quota: string) =>
+    `This page uses ${usage}. The browser would allow ${quota}, so it is probably the disk itself that is full.`,
   by: "What the runs take, the largest first:",
   rest: (size: string) =>
     `the page itself with its model and judge, and what the browser has not cleared yet: about ${size}`,
