@@ -82,6 +82,8 @@ function write(value: unknown, path: string, depth: number): string {
 }
 
 function revive(value: unknown): unknown {
+  if (typeof value === "number" && !Number.isFinite(value))
+    throw new InputError("the text holds a number beyond 1e308");
   if (value === null || typeof value !== "object") return value;
   if (Array.isArray(value)) return value.map(revive);
   if (Object.hasOwn(value, bytesKey)) {

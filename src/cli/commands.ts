@@ -4,6 +4,7 @@ import { dpo } from "./commands/dpo.ts";
 import { evaluate } from "./commands/eval.ts";
 import { experiment } from "./commands/experiment.ts";
 import { faults } from "./commands/faults.ts";
+import { fuzz } from "./commands/fuzz.ts";
 import { gateStudy } from "./commands/gate-study.ts";
 import { generate } from "./commands/generate.ts";
 import { info } from "./commands/info.ts";
@@ -32,4 +33,5 @@ export const COMMANDS: readonly AnyCommand[] = [
   bench,
   verify,
   faults,
+  fuzz,
 ];

@@ -1,7 +1,7 @@
 /** Pictures from files. */
 import { convertIndexedToRgb, decode } from "fast-png";
 import { Unzlib } from "fflate";
-import { InputError, reasonOf } from "../base/input.ts";
+import { InputError } from "../base/input.ts";
 import type { Picture } from "../base/records.ts";
 import { readInput } from "./files.ts";
 
@@ -40,7 +40,7 @@ function decodePng(bytes: Uint8Array, source: string): Decoded {
     if (png.palette === undefined || png.channels !== 1) return png;
     return { data: convertIndexedToRgb(png), channels: png.palette[0]?.length ?? 3, depth: 8 };
   } catch (cause) {
-    throw new InputError(`${source} is not a PNG that can be read: ${reasonOf(cause, "it is damaged")}`, { cause });
+    throw new InputError(`${source} is not a PNG that can be read: it is damaged, or of an unusual kind`, { cause });
   }
 }
 

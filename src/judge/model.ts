@@ -59,7 +59,7 @@ export function parseJudgeConfig(text: string): JudgeConfig {
   const config = parseJson(text, source) as Partial<JudgeConfig> | null;
   if (config?.model_type !== "autodidact-judge")
     throw new InputError(
-      `${source} says model_type ${String(config?.model_type).slice(0, 80)}, wanted autodidact-judge`,
+      `${source} says model_type ${JSON.stringify(config?.model_type)?.slice(0, 80) ?? "nothing"}, wanted autodidact-judge`,
     );
   for (const name of [IMAGE_FILE, TEXT_FILE] as const)
     if (typeof config.files?.[name] !== "string") throw new InputError(`${source} has no SHA-256 of ${name}`);

@@ -106,6 +106,8 @@ function guarded<T>(what: string, work: () => T): T {
 /** Longer patterns are no word splitter. */
 const MAX_PATTERN = 4096;
 const PARTS = ["normalizer", "pre_tokenizer", "post_processor", "decoder"] as const;
+/** Where a sequence of stages has them. */
+const LISTS = ["normalizers", "pretokenizers", "processors", "decoders"] as const;
 
 /** The vocabulary, merges, added tokens and pattern texts: what the package takes over without a look. */
 function checkParts(json: JsonObject, vocabulary: number, source: string): void {
@@ -136,18 +138,31 @@ function checkParts(json: JsonObject, vocabulary: number, source: string): void 
     if (typeof token.content !== "string" || token.content === "" || !isId(token.id))
       fail("an added token", `have a content and an id below ${vocabulary}`, added);
   }
-  for (const name of PARTS) checkPart(json[name], `${source}: "${name}"`);
+  for (const name of PARTS) checkStage(json[name], `${source}: "${name}"`);
 }
 
-/** Objects with a type, lists of them, and texts of a bounded length all the way down. */
-function checkPart(part: unknown, where: string): void {
-  if (typeof part === "string") {
-    if (part.length > MAX_PATTERN) throw new InputError(`${where} has a text of more than ${MAX_PATTERN} characters`);
-  } else if (Array.isArray(part)) {
-    for (const one of part) checkPart(one, where);
-  } else if (typeof part === "object" && part !== null) {
-    for (const [key, one] of Object.entries(part)) if (key !== "precompiled_charsmap") checkPart(one, where);
+/** Each stage is an object with a type; a sequence has a list of stages inside. */
+function checkStage(stage: unknown, where: string): void {
+  if (stage === undefined || stage === null) return;
+  const fields = asObject(stage, where);
+  if (typeof fields.type !== "string")
+    throw new InputError(`${where}: "type" must be a text, found ${describe(fields.type)}`);
+  const { type, pattern } = fields;
+  if (pattern !== undefined || type === "Split" || type === "Replace") {
+    const { String: literal, Regex: expression } = asObject(pattern, `${where}: "pattern"`);
+    if (![literal, expression].some((one) => typeof one === "string" && one !== ""))
+      throw new InputError(`${where}: "pattern" must be {"String": …} or {"Regex": …}, found ${describe(pattern)}`);
   }
+  for (const list of LISTS) for (const one of listOf(fields[list], `${where}: "${list}"`)) checkStage(one, where);
+  checkTexts(fields, where);
+}
+
+/** Texts of a bounded length all the way down; a charsmap is data. */
+function checkTexts(part: unknown, where: string): void {
+  if (typeof part === "string" && part.length > MAX_PATTERN)
+    throw new InputError(`${where} has a text of more than ${MAX_PATTERN} characters`);
+  if (typeof part !== "object" || part === null) return;
+  for (const [key, one] of Object.entries(part)) if (key !== "precompiled_charsmap") checkTexts(one, where);
 }
 
 function listOf(value: unknown, where: string): readonly unknown[] {

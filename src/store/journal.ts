@@ -238,7 +238,9 @@ export function sumJournal(lines: readonly JournalLine[]): JournalSum {
     for (const { id, status } of data.status) {
       const pair = pairs.get(id);
       if (pair === undefined)
-        throw new Error(`event ${seq} gives a status to the pair ${id}, which no line has stored`);
+        throw new Error(
+          `event ${seq} gives a status to the pair ${JSON.stringify(id.slice(0, 80))}, which no line has stored`,
+        );
       pair.status = status;
     }
     for (const id of data.removed ?? []) {

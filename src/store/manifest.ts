@@ -76,7 +76,7 @@ export function readManifest(bytes: Uint8Array): Manifest {
   if (name !== format) throw new Error("manifest.json is not that of a run archive of this program.");
   if (version !== manifestVersion)
     throw new Error(
-      `The archive has format version ${String(version)}; this program reads version ${manifestVersion}. Use the program that wrote it, or a newer one.`,
+      `The archive has format version ${typeof version === "number" ? version : "unknown"}; this program reads version ${manifestVersion}. Use the program that wrote it, or a newer one.`,
     );
   let manifest: Manifest;
   try {

@@ -95,8 +95,8 @@ describe("what is broken is said in plain words", () => {
     await expect(withFile(TEXT_FILE, () => null)).rejects.toThrow(`the judge has no file ${TEXT_FILE}`);
     const config = (text: string) => withFile(CONFIG_FILE, () => new TextEncoder().encode(text));
     await expect(config("{")).rejects.toThrow("config.json is not valid JSON");
-    await expect(config("null")).rejects.toThrow("model_type undefined");
-    await expect(config('{"model_type":"llama"}')).rejects.toThrow("model_type llama, wanted autodidact-judge");
+    await expect(config("null")).rejects.toThrow("model_type nothing");
+    await expect(config('{"model_type":"llama"}')).rejects.toThrow('model_type "llama", wanted autodidact-judge');
     await expect(config('{"model_type":"autodidact-judge"}')).rejects.toThrow(`no SHA-256 of ${IMAGE_FILE}`);
   });
 
