@@ -1,57 +1,72 @@
-// y[r,n] = scale * Σ_k a[r,k] b[k,n]  (+ y[r,n] if ACC)
-// a: (R,K)  b: (K,N)  y: (R,N), K and N multiples of 4, all read as vec4.
-// A thread owns 8 rows and one vec4 of columns. Neighbouring threads own neighbouring columns, so b is read in
-// sequence; with WY = 1 the rows, and so every load of a, are the same for the whole workgroup (broadcast).
-struct P { R: u32, K4: u32, N4: u32, scale: f32 }
-@group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> a: array<vec4f>;
-@group(0) @binding(2) var<storage, read> b: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+// y[z,r,n] = scale · Σ_(k in chunk z) a[r,k] b[k,n], then as in matmul_output          no shared memory, no barrier
+// a: (R,K)  b: (K,N), or (N,K) if NT  y: (Z,R,N), summed by matmul_sum if Z > 1; K and N multiples of 4.
+// A thread owns LOADS · LANES rows and one vec4 of columns; neighbours own neighbouring columns, so b is read in sequence.
+// LANES = 1: every thread loads a, the same rows in the whole workgroup. LANES = 4 or 8 (BROADCAST = 1): lane l loads a
+// vec4 of row l mod LANES and broadcasts it, so a costs 1/LANES of the loads. That needs subgroups of at least LANES;
+// the result does not depend on their size.
+#if BROADCAST: enable subgroups;
+#if F16: enable f16;
+const LANES: u32 = 1u;
+const LOADS: u32 = 8u;
+const BROADCAST: u32 = 0u;
+const NT: u32 = 0u;
+const F16: u32 = 0u;
+const PLUS: u32 = 0u;
 override WX: u32 = 16;
 override WY: u32 = 1;
 override ACC: u32 = 0;
-
-fn put(r: u32, n: u32, v: vec4f) {
-  if (r < p.R) {
-    let at = r * p.N4 + n;
-    if (ACC == 1u) { y[at] = y[at] + p.scale * v; } else { y[at] = p.scale * v; }
-  }
-}
+#include matmul_operands
+#include matmul_output
 
 @compute @workgroup_size(WX, WY)
-fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u) {
+fn main(
+  #if BROADCAST: @builtin(subgroup_invocation_id) lane: u32,
+  @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
+) {
+  #if !BROADCAST: let lane = 0u;
   let n = w.x * WX + l.x;
-  let row = (w.y * WY + l.y) * 8u;
-  if (n >= p.N4 || row >= p.R) { return; }
-  let K4 = p.K4;
-  let N4 = p.N4;
+  let m = min(n, p.N4 - 1u);
+  let row = (w.y * WY + l.y) * (LOADS * LANES);
+  let own = row + lane % LANES;
   let top = p.R - 1u;
-  let i0 = row * K4;
-  let i1 = min(row + 1u, top) * K4;
-  let i2 = min(row + 2u, top) * K4;
-  let i3 = min(row + 3u, top) * K4;
-  let i4 = min(row + 4u, top) * K4;
-  let i5 = min(row + 5u, top) * K4;
-  let i6 = min(row + 6u, top) * K4;
-  let i7 = min(row + 7u, top) * K4;
-  var c0 = vec4f(); var c1 = vec4f(); var c2 = vec4f(); var c3 = vec4f();
-  var c4 = vec4f(); var c5 = vec4f(); var c6 = vec4f(); var c7 = vec4f();
-  var at = n;
-  for (var k = 0u; k < K4; k++) {
-    let b0 = b[at];
-    let b1 = b[at + N4];
-    let b2 = b[at + 2u * N4];
-    let b3 = b[at + 3u * N4];
-    at += 4u * N4;
-    var v = a[i0 + k]; c0 += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
-    v = a[i1 + k]; c1 += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
-    v = a[i2 + k]; c2 += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
-    v = a[i3 + k]; c3 += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
-    v = a[i4 + k]; c4 += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
-    v = a[i5 + k]; c5 += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
-    v = a[i6 + k]; c6 += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
-    v = a[i7 + k]; c7 += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
+  #for j < LOADS: let i$j = min(own + $ju * LANES, top) * p.K4;
+  #for j < LOADS
+    #for i < LANES: var c$j_$i = vec4f();
+  #end
+  let begin = w.z * p.chunk;
+  let end = min(begin + p.chunk, p.K4);
+  #if !NT: var at = begin * 4u * p.N4 + m;
+  #if NT: var at = m * 4u * p.K4 + begin;
+  for (var k = begin; k < end; k++) {
+    #if !NT
+      let b0 = vec4f(b[at]);
+      let b1 = vec4f(b[at + p.N4]);
+      let b2 = vec4f(b[at + 2u * p.N4]);
+      let b3 = vec4f(b[at + 3u * p.N4]);
+      at += 4u * p.N4;
+    #end
+    #if NT
+      let t0 = vec4f(b[at]);
+      let t1 = vec4f(b[at + p.K4]);
+      let t2 = vec4f(b[at + 2u * p.K4]);
+      let t3 = vec4f(b[at + 3u * p.K4]);
+      let b0 = vec4f(t0.x, t1.x, t2.x, t3.x);
+      let b1 = vec4f(t0.y, t1.y, t2.y, t3.y);
+      let b2 = vec4f(t0.z, t1.z, t2.z, t3.z);
+      let b3 = vec4f(t0.w, t1.w, t2.w, t3.w);
+      at++;
+    #end
+    #for j < LOADS: let a$j = a[i$j + k];
+    var v: vec4f;
+    #for j < LOADS
+      #for i < LANES
+        #if BROADCAST: v = subgroupBroadcast(a$j, $iu);
+        #if !BROADCAST: v = a$j;
+        c$j_$i += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
+      #end
+    #end
   }
-  put(row, n, c0); put(row + 1u, n, c1); put(row + 2u, n, c2); put(row + 3u, n, c3);
-  put(row + 4u, n, c4); put(row + 5u, n, c5); put(row + 6u, n, c6); put(row + 7u, n, c7);
+  #for j < LOADS
+    #for i < LANES: put(w.z, row + $ju * LANES + $iu, n, c$j_$i);
+  #end
 }

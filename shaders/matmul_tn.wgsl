@@ -1,50 +1,52 @@
-// y[z,m,n] = scale * Σ_(r in chunk z) a[r,m] b[r,n]  (+ y if ACC)                    plain variant
-// a: (R,M)  b: (R,N)  y: (Z,M,N): the weight gradient dW = dYᵀ X, split over Z chunks of rows (split-K) and summed
-// by reduce_sum. M and N multiples of 4. A thread owns 16 rows of y and one vec4 of columns.
-struct P { R: u32, M4: u32, N4: u32, chunk: u32, scale: f32 }
-@group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> a: array<vec4f>;
-@group(0) @binding(2) var<storage, read> b: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+// y[z,m,n] = scale · Σ_(r in chunk z) a[r,m] b[r,n], then as in matmul_output          no shared memory, no barrier
+// a: (K,R)  b: (K,N)  y: (Z,R,N), summed by matmul_sum if Z > 1: the weight gradient dW = dYᵀ X, where K counts the rows
+// of the batch (p.K4 of them, not vec4) and R the rows of dW. R and N multiples of 4.
+// A thread owns 4 · QUADS rows of y and one vec4 of columns, and takes STEP rows of a and b at a time. BROADCAST: lane l
+// loads vec4 l mod QUADS of row l / QUADS mod STEP of a, and broadcasts it. That needs subgroups of at least
+// QUADS · STEP; the result does not depend on their size.
+#if BROADCAST: enable subgroups;
+const QUADS: u32 = 4u;
+const STEP: u32 = 1u;
+const BROADCAST: u32 = 0u;
+const F16: u32 = 0u;
+const PLUS: u32 = 0u;
 override WX: u32 = 16;
 override ACC: u32 = 0;
-
-fn put(z: u32, m: u32, n: u32, v: vec4f) {
-  if (m < p.M4 * 4u && n < p.N4) {
-    let at = (z * p.M4 * 4u + m) * p.N4 + n;
-    if (ACC == 1u) { y[at] = y[at] + p.scale * v; } else { y[at] = p.scale * v; }
-  }
-}
+#include matmul_operands
+#include matmul_output
 
 @compute @workgroup_size(WX)
-fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u) {
-  let M4 = p.M4;
-  let N4 = p.N4;
+fn main(
+  #if BROADCAST: @builtin(subgroup_invocation_id) lane: u32,
+  @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
+) {
+  let R4 = p.R / 4u;
   let n = w.x * WX + l.x;
-  let nn = min(n, N4 - 1u);
-  let m4 = w.y * 4u;
-  let last = M4 - 1u;
+  let nn = min(n, p.N4 - 1u);
+  let m4 = w.y * QUADS;
   let begin = w.z * p.chunk;
-  let end = min(begin + p.chunk, p.R);
-  var c0 = vec4f(); var c1 = vec4f(); var c2 = vec4f(); var c3 = vec4f();
-  var c4 = vec4f(); var c5 = vec4f(); var c6 = vec4f(); var c7 = vec4f();
-  var c8 = vec4f(); var c9 = vec4f(); var c10 = vec4f(); var c11 = vec4f();
-  var c12 = vec4f(); var c13 = vec4f(); var c14 = vec4f(); var c15 = vec4f();
-  for (var r = begin; r < end; r++) {
-    let base = r * M4;
-    let x = b[r * N4 + nn];
+  let end = min(begin + p.chunk, p.K4);
+  #for q < QUADS
+    #for i < 4: var c$q_$i = vec4f();
+  #end
+  #if BROADCAST
+    let column = min(m4 + lane % QUADS, R4 - 1u);
+    let step = lane / QUADS % STEP;
+  #end
+  for (var k = begin; k < end; k += STEP) {
+    // Rows past the end are loaded again and counted as zero.
+    #if BROADCAST: let own = a[min(k + step, end - 1u) * R4 + column];
     var v: vec4f;
-    v = a[base + min(m4 + 0u, last)];
-    c0 += v.x * x; c1 += v.y * x; c2 += v.z * x; c3 += v.w * x;
-    v = a[base + min(m4 + 1u, last)];
-    c4 += v.x * x; c5 += v.y * x; c6 += v.z * x; c7 += v.w * x;
-    v = a[base + min(m4 + 2u, last)];
-    c8 += v.x * x; c9 += v.y * x; c10 += v.z * x; c11 += v.w * x;
-    v = a[base + min(m4 + 3u, last)];
-    c12 += v.x * x; c13 += v.y * x; c14 += v.z * x; c15 += v.w * x;
+    #for s < STEP
+      let x$s = select(vec4f(), b[min(k + $su, end - 1u) * p.N4 + nn], k + $su < end);
+      #for q < QUADS
+        #if BROADCAST: v = subgroupBroadcast(own, $su * QUADS + $qu);
+        #if !BROADCAST: v = a[min(k + $su, end - 1u) * R4 + min(m4 + $qu, R4 - 1u)];
+        c$q_0 += v.x * x$s; c$q_1 += v.y * x$s; c$q_2 += v.z * x$s; c$q_3 += v.w * x$s;
+      #end
+    #end
   }
-  put(w.z, m4 * 4u + 0u, n, c0); put(w.z, m4 * 4u + 1u, n, c1); put(w.z, m4 * 4u + 2u, n, c2); put(w.z, m4 * 4u + 3u, n, c3);
-  put(w.z, m4 * 4u + 4u, n, c4); put(w.z, m4 * 4u + 5u, n, c5); put(w.z, m4 * 4u + 6u, n, c6); put(w.z, m4 * 4u + 7u, n, c7);
-  put(w.z, m4 * 4u + 8u, n, c8); put(w.z, m4 * 4u + 9u, n, c9); put(w.z, m4 * 4u + 10u, n, c10); put(w.z, m4 * 4u + 11u, n, c11);
-  put(w.z, m4 * 4u + 12u, n, c12); put(w.z, m4 * 4u + 13u, n, c13); put(w.z, m4 * 4u + 14u, n, c14); put(w.z, m4 * 4u + 15u, n, c15);
+  #for q < QUADS
+    #for i < 4: put(w.z, (m4 + $qu) * 4u + $iu, n, c$q_$i);
+  #end
 }

@@ -9,5 +9,8 @@ export interface OpContext {
 /** Kernel families; "plain" runs everywhere, the others need subgroups of at least 4 or 8 lanes. */
 export type MatmulVariant = "plain" | "sg4" | "sg8";
 export interface Variants {
+  /** The family of the shapes that are not tuned. */
   readonly matmul: MatmulVariant;
+  /** Tuned choices by shape: see `shapeKey` and `parseChoice` (variants.ts). */
+  readonly tuned?: Readonly<Record<string, string>>;
 }

@@ -1,14 +1,11 @@
 /**
- * Matrix products. y(R,N) = scale · a(R,K) b(K,N), its two gradients, and the split weight gradient aᵀ b.
- * vec4 kernels take sizes that are multiples of 4, in the variant of the device; other sizes take matmul_any.
+ * Matrix products: y(R,N) = scale · a(R,K) b(K,N), a bᵀ, and the weight gradient aᵀ b, with what follows them (a bias, a
+ * residual) in the same kernel. vec4 kernels take sizes that are multiples of 4, in the variant that variants.ts
+ * chooses; other sizes take matmul_any.
  */
 import { f32, grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
-import { ELEMENTWISE, lanes } from "./lanes.ts";
-
-const rows = { plain: 8, sg4: 8, sg8: 16 } as const;
-const nnShader = { plain: "matmul_nn", sg4: "matmul_nn_sg4", sg8: "matmul_nn_sg8" } as const;
-const tnShader = { plain: "matmul_tn", sg4: "matmul_tn_sg4", sg8: "matmul_tn_sg8" } as const;
+import { type Choice, chooseKernel, type Product, shapeKey } from "./variants.ts";
 
 const dims = (tensor: Tensor): [number, number] => {
   if (tensor.shape.length !== 2)
@@ -20,112 +17,158 @@ export interface MatmulOptions {
   readonly scale?: number;
   /** Add to what y already holds. */
   readonly accumulate?: boolean;
+  /** Added to every group of rows of y, not scaled: (R,N) a residual, (N) or (1,N) a bias, (k,N) a table with k dividing R. */
+  readonly plus?: Tensor;
 }
 
-/** y(R,N) = scale · a(R,K) b(K,N) (+ y). */
-export function matmulNN(
-  { g, variants }: OpContext,
+/** y(R,N) = scale · a(R,K) b(K,N) (+ y) (+ plus). b may be (K, N/2) u32: two f16 in a word, see `packHalf`. */
+export function matmulNN(ctx: OpContext, a: Tensor, b: Tensor, y: Tensor, options: MatmulOptions = {}): void {
+  const [, K] = dims(a);
+  const [, N] = dims(y);
+  wantShape("matmul", b, b.dtype === "u32" ? [K, N / 2] : [K, N]);
+  product(ctx, "nn", { a, b, y, options });
+}
+
+/** y(R,N) = scale · a(R,K) bᵀ (+ y) (+ plus) for b(N,K), or (N, K/2) u32 as f16. */
+export function matmulNT(ctx: OpContext, a: Tensor, b: Tensor, y: Tensor, options: MatmulOptions = {}): void {
+  const [, K] = dims(a);
+  const [, N] = dims(y);
+  wantShape("matmul", b, b.dtype === "u32" ? [N, K / 2] : [N, K]);
+  product(ctx, "nt", { a, b, y, options });
+}
+
+/** y(M,N) = scale · aᵀ b (+ y) for a(R,M), b(R,N): the gradient of a weight. Long sums are split over parts of the rows. */
+export function matmulTN(
+  ctx: OpContext,
   a: Tensor,
   b: Tensor,
   y: Tensor,
-  options: MatmulOptions = {},
+  options: Omit<MatmulOptions, "plus"> = {},
 ): void {
-  const [R, K] = dims(a);
-  const [, N] = dims(b);
-  wantShape("matmul", b, [K, N]);
+  const [R] = dims(a);
+  const [, N] = dims(y);
+  wantShape("matmul", b, [R, N]);
+  product(ctx, "tn", { a, b, y, options });
+}
+
+interface Operands {
+  readonly a: Tensor;
+  readonly b: Tensor;
+  readonly y: Tensor;
+  readonly options: MatmulOptions;
+}
+
+/** In the sizes of the result: y is (R,N), and K is summed. */
+function product(ctx: OpContext, kind: Product, { a, b, y, options }: Operands): void {
+  const [rowsA, columnsA] = dims(a);
+  const [R, K] = kind === "tn" ? [columnsA, rowsA] : [rowsA, columnsA];
+  const [, N] = dims(y);
   wantShape("matmul", y, [R, N]);
-  const scale = options.scale ?? 1;
-  const ACC = options.accumulate ? 1 : 0;
-  const flops = 2 * R * K * N;
-  const bindings = [read(a), read(b), write(y)];
-  if (K % 4 !== 0 || N % 4 !== 0) {
-    g.dispatch({
-      shader: "matmul_any",
-      constants: { ACC },
-      uniforms: [R, K, N, K, 1, N, 1, f32(scale)],
-      bindings,
-      workgroups: grid(R * N, 64),
-      flops,
-    });
+  const { plus } = options;
+  const plusRows = plus ? plus.size / N : 0;
+  if (plus && !(Number.isInteger(plusRows) && R % plusRows === 0))
+    throw new Error(`[shape] matmul.${plus.name}: ${plus.size} elements do not divide (${R},${N})`);
+  const whole = kind === "tn" ? R % 4 === 0 && N % 4 === 0 : K % 4 === 0 && N % 4 === 0;
+  if (!whole) {
+    anyProduct(ctx, kind, { R, K, N, plusRows }, { a, b, y, options });
     return;
   }
-  const uniforms = [R, K / 4, N / 4, f32(scale)];
-  if (variants.matmul === "plain" || N < 32) {
-    // Few columns: more rows in a workgroup instead.
-    const WX = Math.min(16, N / 4);
-    const WY = N < 32 ? Math.max(1, Math.floor(16 / WX)) : 1;
-    g.dispatch({
-      shader: "matmul_nn",
-      constants: { ACC, WX, WY },
-      uniforms,
-      bindings,
-      workgroups: [Math.ceil(N / 4 / WX), Math.ceil(R / (8 * WY)), 1],
-      flops,
-    });
-    return;
-  }
-  const shader = nnShader[variants.matmul];
-  const WX = 16;
+  const key = shapeKey(kind, rowsA, columnsA, N);
+  productOf(ctx, chooseKernel(ctx.variants, kind, { rows: R, K, N, key }), kind, { a, b, y, options });
+}
+
+/** Appends the product in one kernel, whatever the variants say: for tuning and tests. Sizes as in `matmulNN` and others. */
+export function productOf(
+  ctx: OpContext,
+  { kernel, Z: parts }: Choice,
+  kind: Product,
+  { a, b, y, options }: Operands,
+): void {
+  const { g } = ctx;
+  const { plus, accumulate = false } = options;
+  const [R, N] = dims(y);
+  const K = kind === "tn" ? (a.shape[0] as number) : (a.shape[1] as number);
+  const scale = f32(options.scale ?? 1);
+  const half = b.dtype === "u32";
+  const N4 = N / 4;
+  // K4 counts vec4 of k in nn and nt, single rows in tn.
+  const K4 = kind === "tn" ? K : K / 4;
+  const chunk = Math.ceil(K4 / parts / 2) * 2;
+  const Z = Math.ceil(K4 / chunk);
+  const part = Z === 1 ? y : g.temp(`part(${y.name})`, [Z, R, N]);
+  const plusRows = plus ? plus.size / N : 1;
+  // Few columns: more rows in a workgroup instead.
+  const WX = Math.min(16, N4);
+  const WY = N < 32 ? Math.max(1, Math.floor(16 / WX)) : 1;
+  const rows = kernel.rows * (kernel.narrow === "WX and WY" ? WY : 1);
+  const columns = kernel.narrow ? WX : kernel.columns;
+  const extra = Z === 1 ? plus : undefined;
   g.dispatch({
-    shader,
-    constants: { ACC, WX },
-    uniforms,
-    bindings,
-    workgroups: [Math.ceil(N / 4 / WX), Math.ceil(R / rows[variants.matmul]), 1],
-    flops,
+    shader: `${kernel.shader}${kind === "nt" ? "&NT=1" : ""}${half ? "&F16=1" : ""}${extra ? "&PLUS=1" : ""}`,
+    constants: {
+      ACC: Z === 1 && accumulate ? 1 : 0,
+      ...(kernel.narrow ? { WX } : {}),
+      ...(kernel.narrow === "WX and WY" ? { WY } : {}),
+    },
+    uniforms: [R, K4, N4, chunk, plusRows, scale],
+    bindings: [read(a), read(b), write(part), ...(extra ? [read(extra)] : [])],
+    workgroups: [Math.ceil(N4 / columns), Math.ceil(R / rows), Z],
+    flops: 2 * R * K * N,
+  });
+  if (Z === 1) return;
+  g.dispatch({
+    shader: plus ? "matmul_sum?PLUS=1" : "matmul_sum",
+    constants: { ACC: accumulate ? 1 : 0 },
+    uniforms: [Z, R, N4, plusRows, f32(1)],
+    bindings: [read(part), write(y), ...(plus ? [read(plus)] : [])],
+    workgroups: grid(R * N4, 64),
+    flops: Z * y.size,
   });
 }
 
-/** y(M,N) = scale · aᵀ b (+ y) for a(R,M), b(R,N): the gradient of a weight. Long sums are split over row chunks. */
-export function matmulTN(ctx: OpContext, a: Tensor, b: Tensor, y: Tensor, options: MatmulOptions = {}): void {
-  const { g, variants } = ctx;
-  const [R, M] = dims(a);
-  const [, N] = dims(b);
-  wantShape("matmul", b, [R, N]);
-  wantShape("matmul", y, [M, N]);
-  const scale = options.scale ?? 1;
-  const ACC = options.accumulate ? 1 : 0;
-  const flops = 2 * R * M * N;
-  if (M % 4 !== 0 || N % 4 !== 0) {
-    const bindings = [read(a), read(b), write(y)];
-    g.dispatch({
-      shader: "matmul_any",
-      constants: { ACC },
-      uniforms: [M, R, N, 1, M, N, 1, f32(scale)],
-      bindings,
-      workgroups: grid(M * N, 64),
-      flops,
-    });
-    return;
-  }
-  const broadcast = variants.matmul !== "plain" && N >= 32;
-  const WX = broadcast ? 16 : Math.min(16, N / 4); // 16 lanes, or the last subgroup lacks some that are broadcast from
-  const shader = broadcast ? tnShader[variants.matmul] : "matmul_tn";
-  const tiles = Math.ceil(M / 16) * Math.ceil(N / 4 / WX);
-  // Enough workgroups to fill a device, chunks of at least 64 rows (an even number for sg8).
-  const Z = Math.max(1, Math.min(Math.floor(R / 64), Math.ceil(64 / tiles)));
-  const chunk = Math.ceil(R / Z / 2) * 2;
-  const part = Z === 1 ? y : g.temp(`part(${y.name})`, [Z, M, N]);
+function anyProduct(
+  { g }: OpContext,
+  kind: Product,
+  { R, K, N, plusRows }: { R: number; K: number; N: number; plusRows: number },
+  { a, b, y, options }: Operands,
+): void {
+  if (b.dtype === "u32")
+    throw new Error(`[shape] matmul.${b.name}: f16 wants multiples of 4, got (${R},${K}) by (${K},${N})`);
+  const stridesA = kind === "tn" ? [1, R] : [K, 1];
+  const stridesB = kind === "nt" ? [1, K] : [N, 1];
+  const { plus } = options;
   g.dispatch({
-    shader,
-    constants: { ACC: Z === 1 ? ACC : 0, WX },
-    uniforms: [R, M / 4, N / 4, chunk, f32(scale)],
-    bindings: [read(a), read(b), write(part)],
-    workgroups: [Math.ceil(N / 4 / WX), Math.ceil(M / 16), Z],
-    flops,
+    shader: plus ? "matmul_any?PLUS=1" : "matmul_any",
+    constants: { ACC: options.accumulate ? 1 : 0 },
+    uniforms: [R, K, N, ...stridesA, ...stridesB, plusRows, f32(options.scale ?? 1)],
+    bindings: [read(a), read(b), write(y), ...(plus ? [read(plus)] : [])],
+    workgroups: grid(R * N, 64),
+    flops: 2 * R * K * N,
   });
-  if (Z > 1) reduceSum(ctx, part, y, Z, options.accumulate ?? false);
+}
+
+/** y(R, C/2) u32 = x(R,C) rounded to f16, two a word: half the memory and bandwidth for a weight that nothing trains. */
+export function packHalf({ g }: OpContext, x: Tensor, y: Tensor): void {
+  const [R, C] = dims(x);
+  wantShape("pack_half", y, [R, C / 2]);
+  g.dispatch({
+    shader: "pack_half",
+    constants: {},
+    uniforms: [y.size],
+    bindings: [read(x), write(y)],
+    workgroups: grid(y.size, 64),
+    flops: 0,
+  });
 }
 
 /** y(N…) = Σ_z part(Z, N…) (+ y), in fixed order. */
 export function reduceSum({ g }: OpContext, part: Tensor, y: Tensor, Z: number, accumulate: boolean): void {
-  const { shader, width } = lanes("reduce_sum", y.size);
   g.dispatch({
-    shader,
+    shader: "reduce_sum",
     constants: { ACC: accumulate ? 1 : 0 },
-    uniforms: [Z, y.size / width],
+    uniforms: [Z, y.size],
     bindings: [read(part), write(y)],
-    workgroups: grid(y.size / width, ELEMENTWISE),
+    workgroups: grid(y.size, 64),
     flops: Z * y.size,
   });
 }

@@ -1,11 +1,14 @@
 /**
  * The only reader of shaders/: the text of a kernel by name, with its compile-time constants set.
  *
- * WGSL has no includes and unrolls nothing, so a file may use two lines of its own; what they stand for ends up on the
+ * WGSL has no includes and unrolls nothing, so a file may use three lines of its own; what they stand for ends up on the
  * line where they stand, so that line numbers of compile errors are those of the file:
  *
  *     #include matmul_output               shaders/include/matmul_output.wgsl
- *     #for i < ROWS: var c$i = vec4f();    the text once for i = 0 … ROWS − 1; or a block of lines up to #end
+ *     #for i < ROWS: var c$i = vec4f();    the text once for i = 0 … ROWS − 1
+ *     #if F16: enable f16;                 the text if the constant is not 0; #if !F16 if it is
+ *
+ * #for and #if without a text after the colon take the lines up to #end.
  */
 const files = import.meta.glob<string>("../../shaders/*.wgsl", { query: "?raw", import: "default", eager: true });
 const parts = import.meta.glob<string>("../../shaders/include/*.wgsl", {
@@ -13,6 +16,8 @@ const parts = import.meta.glob<string>("../../shaders/include/*.wgsl", {
   import: "default",
   eager: true,
 });
+
+type Constants = ReadonlyMap<string, number>;
 
 /**
  * Text of `name`, or of `name?ROWS=8&F16=1`: what an `override` cannot set (sizes of arrays, types, the number of
@@ -29,49 +34,55 @@ export function shaderSource(key: string): string {
     if (!declaration.test(code)) throw new Error(`shaders/${name}.wgsl has no constant ${constant}`);
     code = code.replace(declaration, isType ? `alias ${constant} = ${value};` : `const ${constant}: u32 = ${value}u;`);
   }
-  return expand(code, name);
+  const constants = new Map(
+    [...code.matchAll(/const (\w+): u32 = (\d+)u;/g)].map((m) => [m[1] as string, Number(m[2])]),
+  );
+  return expand(code, name, constants);
 }
 
-function expand(code: string, name: string): string {
-  const lines = code.split("\n");
-  const constants = new Map([...code.matchAll(/const (\w+): u32 = (\d+)u;/g)].map((m) => [m[1], Number(m[2])]));
+function expand(code: string, name: string, constants: Constants): string {
   const out: string[] = [];
-  const blocks: { variable: string; count: number; lines: string[] }[] = [];
-  const emit = (text: string) => {
-    const block = blocks.at(-1);
-    if (block) block.lines.push(text.replace(/\/\/.*/, ""));
-    else out.push(text);
-  };
-  const copies = (variable: string, count: number, body: string) =>
-    Array.from({ length: count }, (_, i) => body.replaceAll(`$${variable}`, String(i))).join(" ");
-  for (const [at, line] of lines.entries()) {
-    const include = /^\s*#include (\w+)$/.exec(line);
-    const loop = /^\s*#for ([a-z]) < (\w+):?(.*)$/.exec(line);
-    if (include) emit(included(include[1] as string, name));
-    else if (loop) {
-      const [, variable, bound, body] = loop as unknown as [string, string, string, string];
-      const count = constants.get(bound) ?? Number(bound);
-      if (!Number.isInteger(count)) throw new Error(`shaders/${name}.wgsl:${at + 1} has no constant ${bound}`);
-      if (body !== "") emit(copies(variable, count, body.replace(/\/\/.*/, "")));
-      else blocks.push({ variable, count, lines: [] });
+  const blocks: { copies: (body: string) => string; lines: string[] }[] = [];
+  const emit = (text: string) => (blocks.at(-1)?.lines ?? out).push(text);
+  for (const [at, text] of code.split("\n").entries()) {
+    const line = blocks.length > 0 ? uncommented(text) : text;
+    const include = /^\s*#include (\w+)$/.exec(line)?.[1];
+    const repeat = /^\s*#for ([a-z]) < (\w+)(?::(.*))?$/.exec(line);
+    const choice = /^\s*#if (!?)(\w+)(?::(.*))?$/.exec(line);
+    const word = repeat?.[2] ?? choice?.[2];
+    const value = word === undefined ? 0 : (constants.get(word) ?? Number(word));
+    if (!Number.isInteger(value)) throw new Error(`shaders/${name}.wgsl:${at + 1} has no constant ${word}`);
+    if (include !== undefined) emit(oneLine(expand(partSource(include, name), `include/${include}`, constants)));
+    else if (repeat || choice) {
+      const copies = (body: string) => {
+        if (choice) return (value !== 0) === (choice[1] === "") ? body : "";
+        return Array.from({ length: value }, (_, i) => body.replaceAll(`$${repeat?.[1]}`, String(i))).join(" ");
+      };
+      const body = uncommented(repeat?.[3] ?? choice?.[3] ?? "");
+      if (body.trim() !== "") emit(copies(body));
+      else blocks.push({ copies, lines: [] });
     } else if (/^\s*#end$/.test(line)) {
       const block = blocks.pop();
-      if (!block) throw new Error(`shaders/${name}.wgsl:${at + 1} ends a #for that never began`);
-      emit(copies(block.variable, block.count, block.lines.join(" ")));
-      // The lines of the block, so that what follows keeps its number.
+      if (!block) throw new Error(`shaders/${name}.wgsl:${at + 1} has an #end of nothing`);
+      emit(block.copies(block.lines.join(" ")));
+      // As many lines as the block had, so that what follows keeps its number.
       if (blocks.length === 0) while (out.length < at + 1) out.push("");
     } else emit(line);
   }
-  if (blocks.length > 0) throw new Error(`shaders/${name}.wgsl has a #for without #end`);
+  if (blocks.length > 0) throw new Error(`shaders/${name}.wgsl has a #for or #if without #end`);
   return out.join("\n");
 }
 
-function included(part: string, name: string): string {
+/** The text of a part, which sees the constants of the file that includes it. */
+function partSource(part: string, name: string): string {
   const code = parts[`../../shaders/include/${part}.wgsl`];
   if (code === undefined)
     throw new Error(`shaders/${name}.wgsl includes shaders/include/${part}.wgsl, which is not there`);
-  return code.replace(/\/\/.*/g, "").replaceAll("\n", " ");
+  return code;
 }
+
+const uncommented = (code: string) => code.replace(/\/\/.*/, "");
+const oneLine = (code: string) => code.split("\n").map(uncommented).join(" ");
 
 /** Names of all kernels, for tests. */
 export const shaderNames = Object.keys(files).map((path) => path.replace(/^.*\/(.*)\.wgsl$/, "$1"));

@@ -1,7 +1,141 @@
+/**
+ * The matrix product's kernels, and which one an adapter and a shape get: the tuned one, or a default.
+ *
+ * A choice is a text, so that a run can journal what it is pinned to and a replay can take it from there: a kernel's
+ * name, or `name/Z` where the sum is split into Z parts ("sg8-16", "tile-64x64/4").
+ */
 import type { Variants } from "./context.ts";
 
+export type Product = "nn" | "nt" | "tn";
+
+export interface Kernel {
+  /** Shader with its constants, without those of the operands (NT, F16, PLUS). */
+  readonly shader: string;
+  /** Rows of y and vec4 columns of y that a workgroup owns. */
+  readonly rows: number;
+  readonly columns: number;
+  /** Least lanes of a subgroup that it needs, 0 if it uses no subgroups. */
+  readonly lanes: number;
+  readonly threads: number;
+  /** Its workgroup may be narrower where y has few columns: the overrides WX and, for nn and nt, WY. */
+  readonly narrow?: "WX" | "WX and WY";
+}
+
+const broadcast = (lanes: 4 | 8, loads: number): Kernel => ({
+  shader: `matmul_nn?BROADCAST=1&LANES=${lanes}&LOADS=${loads}`,
+  rows: lanes * loads,
+  columns: 16,
+  lanes,
+  threads: 16,
+});
+const plain = (rows: number): Kernel => ({
+  shader: `matmul_nn?LOADS=${rows}`,
+  rows,
+  columns: 16,
+  lanes: 0,
+  threads: 16,
+  narrow: "WX and WY",
+});
+const tile = (TX: number, TY: number, ROWS: number, COLS: number, KT: number): Kernel => ({
+  shader: `matmul_tile?TX=${TX}&TY=${TY}&ROWS=${ROWS}&COLS=${COLS}&KT=${KT}`,
+  rows: TY * ROWS,
+  columns: TX * COLS,
+  lanes: 0,
+  threads: TX * TY,
+});
+const gemv = (ROWS: number): Kernel => ({
+  shader: `matmul_gemv?ROWS=${ROWS}`,
+  rows: ROWS,
+  columns: 16,
+  lanes: 0,
+  threads: 128,
+});
+const transposed = (QUADS: number, STEP: number, lanes: 0 | 4 | 8): Kernel => ({
+  shader: `matmul_tn?QUADS=${QUADS}&STEP=${STEP}&BROADCAST=${lanes > 0 ? 1 : 0}`,
+  rows: 4 * QUADS,
+  columns: 16,
+  lanes,
+  threads: 16,
+  ...(lanes === 0 ? { narrow: "WX" } : {}),
+});
+
+/** y = a b and y = a bᵀ. */
+const NN: Readonly<Record<string, Kernel>> = {
+  "plain-4": plain(4),
+  "plain-8": plain(8),
+  "sg4-4": broadcast(4, 1),
+  "sg4-8": broadcast(4, 2),
+  "sg4-16": broadcast(4, 4),
+  "sg8-8": broadcast(8, 1),
+  "sg8-16": broadcast(8, 2),
+  "sg8-32": broadcast(8, 4),
+  "tile-32x32": tile(8, 8, 4, 1, 4),
+  "tile-64x64": tile(16, 8, 8, 1, 4),
+  "tile-64x128": tile(32, 8, 8, 1, 4),
+  "tile-128x128": tile(16, 16, 8, 2, 2),
+  "gemv-1": gemv(1),
+  "gemv-2": gemv(2),
+  "gemv-4": gemv(4),
+};
+
+/** y = aᵀ b. */
+const TN: Readonly<Record<string, Kernel>> = {
+  "plain-16": transposed(4, 1, 0),
+  "sg4-16": transposed(4, 1, 4),
+  "sg8-16": transposed(4, 2, 8),
+  "sg8-32": transposed(8, 1, 8),
+};
+
+export const kernelsOf = (product: Product): Readonly<Record<string, Kernel>> => (product === "tn" ? TN : NN);
+
+export interface Choice {
+  readonly kernel: Kernel;
+  /** Parts that the sum is split into. */
+  readonly Z: number;
+}
+
+/** Throws for a name that no kernel has: a choice journalled by another version. */
+export function parseChoice(product: Product, choice: string): Choice {
+  const [name, parts] = choice.split("/") as [string, string?];
+  const kernel = kernelsOf(product)[name];
+  const Z = Number(parts ?? 1);
+  if (!kernel || !Number.isInteger(Z) || Z < 1)
+    throw new Error(`matmul: there is no kernel ${choice} for ${product} in this version`);
+  return { kernel, Z };
+}
+
+/** Rows vary from batch to batch: shapes are told apart by the next power of two. */
+const bucket = (rows: number): number => 2 ** Math.ceil(Math.log2(rows));
+
+/** Name of a shape in the table of tuned choices. nn, nt: R rows of y; tn: R rows that are summed, y is (K,N). */
+export const shapeKey = (product: Product, R: number, K: number, N: number): string =>
+  `${product} ${bucket(R)}x${K}x${N}`;
+
 /**
- * Kernel variants for an adapter. The broadcast kernels read lanes 0…3 or 0…7, so every subgroup must have that many:
+ * The kernel for a product: what was tuned for this shape, or the default of the adapter's family. K is summed; `rows`
+ * and N are the sizes of y.
+ */
+export function chooseKernel(
+  variants: Variants,
+  product: Product,
+  { rows, K, N, key }: { rows: number; K: number; N: number; key: string },
+): Choice {
+  const tuned = variants.tuned?.[key];
+  if (tuned !== undefined) return parseChoice(product, tuned);
+  const kernels = kernelsOf(product);
+  const family = variants.matmul === "plain" || N < 32 ? "plain" : variants.matmul;
+  if (product === "tn") {
+    const kernel = kernels[`${family}-16`] as Kernel;
+    const tiles = Math.ceil(rows / kernel.rows) * Math.ceil(N / 4 / kernel.columns);
+    // Enough workgroups to fill a device, parts of at least 64 rows.
+    return { kernel, Z: Math.max(1, Math.min(Math.floor(K / 64), Math.ceil(64 / tiles))) };
+  }
+  const height = { plain: 8, sg4: 8, sg8: 16 } as const;
+  return { kernel: kernels[`${family}-${height[family]}`] as Kernel, Z: 1 };
+}
+
+/**
+ * Kernel family for an adapter. The broadcast kernels read lanes 0…3 or 0…7, so every subgroup must have that many:
  * `subgroupMinSize` says so. Their result does not depend on the subgroup size, but differs in rounding from "plain".
  */
 export function chooseVariants(adapter: {
