@@ -119,7 +119,7 @@ async function resume({ ports }: Context): Promise<LoopState> {
   const started = events.find((event) => event.type === "started");
   if (started?.type === "started" && started.base !== base) {
     throw new Error(
-      `[loop] the run was started with base weights ${started.base}, the engine has ${base}; load those weights`,
+      `This run's adapters belong to other base weights (${started.base.slice(0, 12)}…) than the model that is loaded (${base.slice(0, 12)}…): on top of it they would be wrong. Nothing was changed. The run can be looked at and exported; to train on, open it with the model that it began with (a release of that time, or --model with its folder), or start a new run.`,
     );
   }
   const reason = moved(lastDevice(events), device);

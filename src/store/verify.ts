@@ -79,7 +79,8 @@ export async function importRun(
   return read.contents;
 }
 
-type Read =
+/** Everything of an archive that is in order, or what is wrong with it. */
+export type Read =
   | { readonly ok: true; readonly contents: RunContents; readonly sealed: boolean; readonly head: string }
   | { readonly ok: false; readonly problems: readonly ArchiveProblem[] };
 
@@ -88,7 +89,8 @@ const maxProblems = 50;
 const logFiles = ["journal.jsonl", "events.jsonl", "replay.jsonl"] as const;
 const adapterFiles = ["adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors"] as const;
 
-function readArchive(bytes: Uint8Array, limits: ZipLimits): Read {
+/** Reads an archive with all the checks of verifyArchive. Never throws on bad bytes. */
+export function readArchive(bytes: Uint8Array, limits: ZipLimits = defaultLimits): Read {
   const problems: ArchiveProblem[] = [];
   const report = (where: string, message: string): void => {
     if (problems.length < maxProblems) problems.push({ where, message });

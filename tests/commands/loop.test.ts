@@ -45,6 +45,9 @@ test("two rounds run, the archive verifies, and a changed byte does not", async 
   expect(done.err).toMatch(/"type":"trained"/);
 
   expect((await run("verify", at("run.zip"))).code).toBe(0);
+  const repeated = await run("verify", at("run.zip"), "--replay", "2", "--json");
+  expect(repeated.code).toBe(0);
+  expect(repeated.lines()[1]?.replay).toMatchObject({ round: 2, pairs: { kind: "same" }, update: { kind: "same" } });
   const bytes = readFileSync(at("run.zip"));
   const middle = Math.floor(bytes.length / 2);
   bytes[middle] = (bytes[middle] as number) ^ 1;

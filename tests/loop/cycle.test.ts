@@ -197,7 +197,9 @@ describe("crash and resume", () => {
       "holds a run already",
     );
     const others = createLoop(fakePorts({ base: { a: 0.5, b: 0.5 } }, ports.store));
-    await expect(others.resume()).rejects.toThrow("load those weights");
+    await expect(others.resume()).rejects.toThrow(
+      /other base weights.*train on, open it with the model that it began with/,
+    );
     await loop.step();
     const lossy = { ...ports.store, adapter: async () => null };
     const again = createLoop(fakePorts({}, lossy));
