@@ -7,7 +7,9 @@ import { faults } from "./commands/faults.ts";
 import { fuzz } from "./commands/fuzz.ts";
 import { gateStudy } from "./commands/gate-study.ts";
 import { generate } from "./commands/generate.ts";
+import { grpo } from "./commands/grpo.ts";
 import { info } from "./commands/info.ts";
+import { kto } from "./commands/kto.ts";
 import { logprobs } from "./commands/logprobs.ts";
 import { loop } from "./commands/loop.ts";
 import { pretrain } from "./commands/pretrain.ts";
@@ -23,6 +25,8 @@ export const COMMANDS: readonly AnyCommand[] = [
   generate,
   dpo,
   sft,
+  kto,
+  grpo,
   evaluate,
   loop,
   experiment,

@@ -30,11 +30,18 @@ export const samplingOptions = {
   },
 } as const satisfies Options;
 
-/** One training run of a LoRA adapter: sft, dpo. Defaults as TRL's and PEFT's where they have them. */
+/** One training run of a LoRA adapter: sft, dpo, kto, grpo. Defaults as TRL's and PEFT's where they have them. */
 export const trainingOptions = {
   out: { type: "text", value: "DIR", help: "folder for the trained PEFT adapter", required: true },
   "learning-rate": { type: "number", help: "constant learning rate of AdamW (.9, .999, 1e-8)", default: 1e-4, min: 0 },
-  "batch-size": { type: "whole", help: "rows a step", default: 8, min: 1 },
+  "batch-size": { type: "whole", help: "rows a micro-batch", default: 8, min: 1 },
+  "gradient-accumulation-steps": {
+    type: "whole",
+    help: "micro-batches a step, one after the other in the same memory",
+    default: 1,
+    min: 1,
+  },
+  "gradient-checkpointing": { type: "flag", help: "less memory for more time: activations are computed twice" },
   steps: { type: "whole", help: "optimizer steps (by default once through the file)", min: 1 },
   "lora-r": { type: "whole", help: "rank of a new adapter", default: 8, min: 1 },
   "lora-alpha": { type: "number", help: "scaling of a new adapter is alpha / r", default: 16, min: 0 },
@@ -49,6 +56,20 @@ export const trainingOptions = {
   metrics: { type: "text", value: "FILE.jsonl", help: "write one line a step" },
   shuffle: { type: "flag", help: "draw the rows at random instead of in file order" },
   ...seedOption,
+} as const satisfies Options;
+
+export const referenceOption = {
+  reference: {
+    type: "text",
+    value: "WHICH",
+    help: "reference model: the given adapter as it stood at the start, or the base",
+    default: "adapter",
+    choices: ["adapter", "base"],
+  },
+} as const satisfies Options;
+
+export const betaOption = {
+  beta: { type: "number", help: "inverse temperature of the preference model", default: 0.1, min: 0 },
 } as const satisfies Options;
 
 /** What DPO adds. */
@@ -66,12 +87,6 @@ export const preferenceOptions = {
     default: 0,
     min: 0,
   },
-  beta: { type: "number", help: "inverse temperature of the preference model", default: 0.1, min: 0 },
-  reference: {
-    type: "text",
-    value: "WHICH",
-    help: "reference model: the given adapter as it stood at the start, or the base",
-    default: "adapter",
-    choices: ["adapter", "base"],
-  },
+  ...betaOption,
+  ...referenceOption,
 } as const satisfies Options;

@@ -1,4 +1,4 @@
-/** What dpo and sft share: the order of rows, the steps with their metrics, and the adapter that is written. */
+/** What dpo, sft, kto and grpo share: the order of rows, the steps with their metrics, and the adapter that is written. */
 import { appendFile, mkdir, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { rngFor } from "../base/rng.ts";
@@ -52,7 +52,8 @@ export function rowOrder(
 export interface Recipe<R> {
   readonly rows: readonly R[];
   readonly settings: LossSettings;
-  groups(batch: readonly R[]): readonly Group[];
+  /** Groups of one micro-batch; their weights are those of the whole batch. */
+  groups(micro: readonly R[], whole: readonly R[]): readonly Group[] | Promise<readonly Group[]>;
   metrics(
     step: number,
     result: StepResult,
@@ -74,7 +75,13 @@ export async function train<R>(
   out: Output,
   json: boolean,
 ): Promise<void> {
-  const { "batch-size": size, "learning-rate": learningRate, metrics: file } = values;
+  const {
+    "batch-size": micro,
+    "gradient-accumulation-steps": times,
+    "learning-rate": learningRate,
+    metrics: file,
+  } = values;
+  const size = micro * times;
   const steps = values.steps ?? Math.ceil(recipe.rows.length / size);
   const order = rowOrder(recipe.rows.length, values);
   await mkdir(values.out, { recursive: true }); // a folder that cannot be written is found before the work, not after
@@ -82,7 +89,9 @@ export async function train<R>(
     await mkdir(dirname(file), { recursive: true });
     await writeFile(file, "");
   }
-  const training = new AdapterTraining(on.runtime, on.weights, start, on.pace);
+  const training = new AdapterTraining(on.runtime, on.weights, start, on.pace, {
+    checkpointing: values["gradient-checkpointing"],
+  });
   const hyper = {
     learningRate,
     beta1: 0.9,
@@ -95,7 +104,10 @@ export async function train<R>(
   let diverged: string | null = null;
   for (let s = 0; s < steps && diverged === null; s++) {
     const batch = Array.from({ length: size }, (_, i) => recipe.rows[order(s * size + i)] as R);
-    const result = await training.step(recipe.groups(batch), recipe.settings, hyper);
+    const batches: (readonly Group[])[] = [];
+    for (let from = 0; from < size; from += micro)
+      batches.push(await recipe.groups(batch.slice(from, from + micro), batch));
+    const result = await training.step(batches, recipe.settings, hyper);
     if (result.finite) {
       const line = recipe.metrics(s + 1, result, batch);
       loss = line.loss;

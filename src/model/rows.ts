@@ -89,6 +89,46 @@ export function parseCompletion({ json, where }: Row, options: RowOptions): Comp
   return { prompt_ids, completion_ids: encodeCompletion(json, "completion", prompt_ids, where, options) };
 }
 
+/** A judged answer (TRL's unpaired preferences): label true is good. */
+export interface UnpairedIds extends CompletionIds {
+  readonly label: boolean;
+}
+
+/** A completion row, see `parseCompletion`, with "label": true or false. */
+export function parseUnpaired(row: Row, options: RowOptions): UnpairedIds {
+  const { label } = row.json;
+  if (typeof label !== "boolean")
+    throw new InputError(`${row.where}: "label" must be true or false, found ${describe(label)}`);
+  return { ...parseCompletion(row, options), label };
+}
+
+/** Answers to one prompt and what each earned. */
+export interface AnswerGroupIds {
+  readonly prompt_ids: readonly number[];
+  readonly completion_ids: readonly (readonly number[])[];
+  readonly rewards: readonly number[];
+}
+
+/**
+ * {"prompt_ids","completion_ids":[[…],…],"rewards":[…]} used exactly as they stand, or {"prompt","completions","rewards"}
+ * tokenized as preferences are. At least two answers, one reward each.
+ */
+export function parseAnswerGroup({ json, where }: Row, options: RowOptions): AnswerGroupIds {
+  const name = json.prompt_ids !== undefined ? "completion_ids" : "completions";
+  const list = json[name];
+  if (!Array.isArray(list) || list.length < 2)
+    throw new InputError(`${where}: "${name}" must be a list of at least 2 answers, found ${describe(list)}`);
+  const { rewards } = json;
+  if (!Array.isArray(rewards) || rewards.length !== list.length || !rewards.every((r) => Number.isFinite(r)))
+    throw new InputError(`${where}: "rewards" must be a list of ${list.length} numbers, one for each answer`);
+  const each = list.map((completion: unknown) => {
+    const one = { ...json, [name === "completions" ? "completion" : name]: completion } as JsonObject;
+    return parseCompletion({ json: one, where }, options);
+  });
+  const [{ prompt_ids }] = each as [CompletionIds];
+  return { prompt_ids, completion_ids: each.map(({ completion_ids }) => completion_ids), rewards: rewards as number[] };
+}
+
 function encodePrompt(json: JsonObject, where: string, options: RowOptions): number[] {
   const ids = encode(readText(json, "prompt", where), where, options);
   if (ids.length === 0) throw new InputError(`${where}: "prompt" has no tokens`);

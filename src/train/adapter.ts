@@ -3,7 +3,7 @@ import type { Pace } from "../gpu/plan.ts";
 import type { LoraAdapter } from "../model/peft.ts";
 import { FlatTensors, LoraWeights, type ModelWeights, type Runtime } from "../model/weights.ts";
 import type { Group, LossSettings } from "./groups.ts";
-import { type Hyper, type StepResult, Trainer } from "./step.ts";
+import { type Hyper, type StepResult, Trainer, type TrainerOptions } from "./step.ts";
 
 /** An adapter's factors on the GPU, not merged into the weights. */
 export function placeAdapter(
@@ -25,7 +25,7 @@ export class AdapterTraining {
   private readonly trainer: Trainer;
   private done = 0;
 
-  constructor(runtime: Runtime, weights: ModelWeights, start: LoraAdapter, pace?: Pace) {
+  constructor(runtime: Runtime, weights: ModelWeights, start: LoraAdapter, pace?: Pace, options: TrainerOptions = {}) {
     this.start = start;
     this.lora = placeAdapter(runtime, weights, start, "adapter");
     const shapes = new Map([...this.lora.flat.places].map(([name, { shape }]) => [name, shape]));
@@ -39,6 +39,7 @@ export class AdapterTraining {
       weights,
       { lora: this.lora, values: this.lora.flat, grads, m: this.m, v: this.v },
       pace,
+      options,
     );
   }
 
@@ -47,9 +48,18 @@ export class AdapterTraining {
     return this.done;
   }
 
-  /** One step of AdamW. A result that is not finite has changed nothing and does not count. */
-  async step(groups: readonly Group[], settings: LossSettings, hyper: Omit<Hyper, "step">): Promise<StepResult> {
-    const result = await this.trainer.step(groups, settings, { ...hyper, step: this.done + 1 });
+  /** One step of AdamW over one or more micro-batches. A result that is not finite has changed nothing and does not count. */
+  async step(
+    batches: readonly (readonly Group[])[],
+    settings: LossSettings,
+    hyper: Omit<Hyper, "step">,
+  ): Promise<StepResult> {
+    const numbers = { ...hyper, step: this.done + 1 };
+    const [first, ...others] = batches;
+    const result =
+      first && others.length === 0
+        ? await this.trainer.step(first, settings, numbers)
+        : await this.trainer.accumulate(batches, settings, numbers);
     if (result.finite) this.done++;
     return result;
   }

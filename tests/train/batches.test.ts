@@ -71,7 +71,7 @@ test("micro-batches of 1 × 8 follow the trajectory of 8 × 1", async () => {
     for (let s = 0; s < 3; s++) {
       const { step: _, ...rest } = hyper(1);
       results.push(
-        await gpu.checked(() => training.step(groups(size), { type: "sigmoid", beta: 0.1, labelSmoothing: 0 }, rest)),
+        await gpu.checked(() => training.step([groups(size)], { type: "sigmoid", beta: 0.1, labelSmoothing: 0 }, rest)),
       );
     }
     expect(training.steps).toBe(3);

@@ -1,15 +1,13 @@
 import type { PackedRow } from "../../model/packing.ts";
-import type { LoraAdapter } from "../../model/peft.ts";
 import { type PreferenceIds, parsePreference } from "../../model/rows.ts";
 import type { LossType } from "../../ops/preference.ts";
-import { placeAdapter } from "../../train/adapter.ts";
 import { splitRows } from "../../train/batches.ts";
 import { metricsOf } from "../../train/engine.ts";
 import type { Group, LossSettings } from "../../train/groups.ts";
-import { Scorer } from "../../train/step.ts";
 import { defineCommand, UsageError } from "../args.ts";
 import { checkRows, type NamedRow, type OnGpu, readInputs, readRows, withModel } from "../model.ts";
 import { dataOptions, modelOptions, preferenceOptions, trainingOptions } from "../options.ts";
+import { Reference } from "../reference.ts";
 import { readTargets, startingAdapter, train } from "../training.ts";
 
 /** A pair with its prompt computed once, and log π₀ of chosen and rejected. */
@@ -41,11 +39,13 @@ export const dpo = defineCommand({
     const start = startingAdapter(values, model, adapter);
     await withModel(model, async (on) => {
       checkRows(on, rows);
-      const referenced = await withReference(on, rows, values.reference === "base" ? null : adapter);
+      const reference = new Reference(on, values.reference === "base" ? null : adapter);
+      const sums = await reference.sums(rows.map(({ row }) => row));
+      await reference.destroy();
       const recipe = {
-        rows: referenced,
+        rows: rows.map((row, i): PreferenceRow => ({ ...row, reference: sums[i] as [number, number] })),
         settings,
-        groups: (batch: readonly PreferenceRow[]) => groupsOf(on, batch),
+        groups: (batch: readonly PreferenceRow[], whole: readonly PreferenceRow[]) => groupsOf(on, batch, whole),
         metrics: (step: number, result: Parameters<typeof metricsOf>[2], batch: readonly PreferenceRow[]) =>
           metricsOf(step, values["learning-rate"], { ...result, sums: [result.sums.flat()] }, batch.length),
       };
@@ -67,36 +67,16 @@ function lossSettings({ "loss-type": type, "label-smoothing": labelSmoothing, be
   return { type: type as LossType, beta, labelSmoothing };
 }
 
-/** Adds the log-probs of the reference to every row, once: the given adapter as it stands, null: the base. */
-async function withReference(
-  on: OnGpu,
-  rows: readonly NamedRow[],
-  adapter: LoraAdapter | null,
-): Promise<PreferenceRow[]> {
-  const lora = adapter === null ? null : placeAdapter(on.runtime, on.weights, adapter, "reference");
-  const scorer = new Scorer(on.runtime, on.weights, lora === null ? {} : { lora }, on.pace);
-  const referenced: PreferenceRow[] = [];
-  for (const group of splitRows(on.weights.config, rows, on.budget)) {
-    const answers = await scorer.tokens(group.map(({ row }) => row));
-    for (const [i, row] of group.entries()) {
-      const [chosen, rejected] = answers[i] as [number[], number[]];
-      referenced.push({ ...row, reference: [sum(chosen), sum(rejected)] });
-    }
-  }
-  await scorer.destroy();
-  lora?.destroy();
-  return referenced;
-}
-
-/** Added up in f32, as the loss does it: at the start the rewards are exactly 0. */
-const sum = (values: readonly number[]): number => values.reduce((a, b) => Math.fround(a + b), 0);
-
-function groupsOf({ weights, budget }: OnGpu, batch: readonly PreferenceRow[]): Group[] {
+function groupsOf(
+  { weights, budget }: OnGpu,
+  batch: readonly PreferenceRow[],
+  whole: readonly PreferenceRow[],
+): Group[] {
   return splitRows(weights.config, batch, budget).map((group) => ({
     rows: group.map(({ row }) => row),
     pairs: group.length,
     reference: group.flatMap(({ reference }) => reference),
     sft: group.flatMap(() => [0, 0]),
-    weight: 1 / batch.length,
+    weight: 1 / whole.length,
   }));
 }

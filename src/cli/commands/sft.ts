@@ -37,7 +37,7 @@ export const sft = defineCommand({
       const recipe = {
         rows,
         settings: LIKELIHOOD,
-        groups: (batch: readonly NamedRow[]) => groupsOf(on, batch),
+        groups: (batch: readonly NamedRow[], whole: readonly NamedRow[]) => groupsOf(on, batch, whole),
         metrics: (step: number, { loss, gradNorm }: StepResult, batch: readonly NamedRow[]) => {
           seen += batch.reduce((total, { row }) => total + row.prompt.length + completionTokens(row), 0);
           return { step, loss, grad_norm: gradNorm, learning_rate: values["learning-rate"], num_tokens: seen };
@@ -51,9 +51,9 @@ export const sft = defineCommand({
 const completionTokens = ({ answers }: PackedRow): number =>
   answers.reduce((total, answer) => total + answer.length, 0);
 
-/** Mean of −log p over all completion tokens of the batch. */
-function groupsOf({ weights, budget }: OnGpu, batch: readonly NamedRow[]): Group[] {
-  const tokens = batch.reduce((total, { row }) => total + completionTokens(row), 0);
+/** Mean of −log p over all completion tokens of the whole batch. */
+function groupsOf({ weights, budget }: OnGpu, batch: readonly NamedRow[], whole: readonly NamedRow[]): Group[] {
+  const tokens = whole.reduce((total, { row }) => total + completionTokens(row), 0);
   return splitRows(weights.config, batch, budget).map((group) => ({
     rows: group.map(({ row }) => row),
     pairs: 0,

@@ -1,0 +1,52 @@
+/** How much GPU memory a training will take, said before anything of it is made. */
+import type { ModelConfig } from "../model/config.ts";
+import { FlatTensors, LoraWeights, ModelWeights, type Runtime } from "../model/weights.ts";
+import type { Variants } from "../ops/context.ts";
+import type { Group } from "./groups.ts";
+import { Trainer, type TrainerOptions } from "./step.ts";
+
+export interface MemoryRequest extends TrainerOptions {
+  readonly config: ModelConfig;
+  readonly variants: Variants;
+  readonly limits: Pick<GPUSupportedLimits, "maxBufferSize" | "maxStorageBufferBindingSize">;
+  /** The adapter that is trained; null: the model itself. */
+  readonly lora: Pick<LoraWeights, "r" | "scaling" | "targets"> | null;
+  /** One step; its rows decide the shapes, their tokens do not matter. */
+  readonly groups: readonly Group[];
+}
+
+/** Bytes, as they will be asked of the device. */
+export interface TrainingMemory {
+  /** The model in both orders. */
+  readonly weights: number;
+  /** What is trained, its gradients and AdamW's two moments; for the model itself without the weights, which are above. */
+  readonly training: number;
+  /** The plan of the step: inputs, activations, uniforms, read-back. */
+  readonly plan: number;
+  readonly total: number;
+}
+
+/** Exact: every buffer is asked of a device that only counts. Throws, as the device would, if a tensor fits no binding. */
+export function trainingMemory(request: MemoryRequest): TrainingMemory {
+  const { config, variants, limits, lora, groups, ...options } = request;
+  let bytes = 0;
+  const device = {
+    limits,
+    createBuffer: ({ size }: GPUBufferDescriptor) => {
+      bytes += size;
+      return { size };
+    },
+  };
+  const runtime = { device, variants } as unknown as Runtime;
+  const weights = new ModelWeights(runtime, config, null);
+  const modelBytes = bytes;
+  const adapter = lora ? new LoraWeights(runtime, config, lora, "adapter") : null;
+  const values = adapter?.flat ?? weights.values;
+  const shapes = new Map([...values.places].map(([name, { shape }]) => [name, shape]));
+  const like = (label: string) => new FlatTensors(runtime.device, label, shapes);
+  const trainable = { lora: adapter, values, grads: like("gradients"), m: like("m"), v: like("v") };
+  if (adapter) adapter.grads = trainable.grads;
+  const trainer = new Trainer(runtime, weights, trainable, undefined, options);
+  const plan = trainer.planBytes(groups);
+  return { weights: modelBytes, training: bytes - modelBytes, plan, total: bytes + plan };
+}
