@@ -5,6 +5,7 @@
  */
 import { f32, grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
+import { ELEMENTWISE, lanes } from "./lanes.ts";
 import { type Choice, chooseKernel, type Product, shapeKey } from "./variants.ts";
 
 const dims = (tensor: Tensor): [number, number] => {
@@ -163,12 +164,13 @@ export function packHalf({ g }: OpContext, x: Tensor, y: Tensor): void {
 
 /** y(N…) = Σ_z part(Z, N…) (+ y), in fixed order. */
 export function reduceSum({ g }: OpContext, part: Tensor, y: Tensor, Z: number, accumulate: boolean): void {
+  const { shader, width } = lanes("reduce_sum", y.size);
   g.dispatch({
-    shader: "reduce_sum",
+    shader,
     constants: { ACC: accumulate ? 1 : 0 },
-    uniforms: [Z, y.size],
+    uniforms: [Z, y.size / width],
     bindings: [read(part), write(y)],
-    workgroups: grid(y.size, 64),
+    workgroups: grid(y.size / width, ELEMENTWISE),
     flops: Z * y.size,
   });
 }
