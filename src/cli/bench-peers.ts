@@ -9,6 +9,7 @@ import { join, resolve } from "node:path";
 import type { BrowserContext, Page } from "playwright-core";
 import type { Run } from "../bench/peers/page.ts";
 import { expectedProduct, type Size, WORKS, type Work } from "../bench/peers/workloads.ts";
+import type { Calls } from "../gpu/counts.ts";
 import { chromiumFlags, findChromium } from "./chromium.mjs";
 import { agreeing, type Outcome, OWN, type WorkResult } from "./peer-report.ts";
 import { serve } from "./serve.mjs";
@@ -172,6 +173,7 @@ async function oneWork(
   const outcomes: Record<string, Outcome> = {};
   const values: Record<string, number[]> = {};
   const times: Record<string, number[]> = {};
+  const calls: Record<string, Calls> = {};
   const run = async (name: string, page: Page): Promise<void> => {
     const result = await ask<Run>(page, "c.run()");
     if (!result.ok) {
@@ -180,6 +182,7 @@ async function oneWork(
     }
     values[name] = [...(values[name] ?? []), ...result.value.values];
     times[name] = [...(times[name] ?? []), result.value.milliseconds];
+    calls[name] = result.value.calls;
     note(`  ${name}: ${result.value.milliseconds.toFixed(0)} ms`);
   };
   for (const [name, page] of pages) {
@@ -213,7 +216,7 @@ async function oneWork(
     const [first, ...runs] = all as [number, ...number[]];
     const shown = right.shown[name] ?? "";
     outcomes[name] = right.names.has(name)
-      ? { kind: "timed", first, runs, shown }
+      ? { kind: "timed", first, runs, calls: calls[name] as Calls, shown }
       : { kind: "wrong", reason: `${shown}, which is not what ${right.against} found` };
   }
   return outcomes;

@@ -1,5 +1,7 @@
 /** What `bench --peers` measured, as ratios and tables. Pure: the driver is bench-peers.ts. */
+
 import { flopsOf, type Work } from "../bench/peers/workloads.ts";
+import type { Calls } from "../gpu/counts.ts";
 
 /** One contestant on one workload. */
 export type Outcome =
@@ -9,6 +11,8 @@ export type Outcome =
       readonly first: number;
       /** Later runs in ms, one a round; fewer for a contestant that took too long. */
       readonly runs: readonly number[];
+      /** What a later run asked of WebGPU. */
+      readonly calls: Calls;
       /** Loss, tokens or product, as it was compared: for the eye. */
       readonly shown: string;
     }
@@ -115,6 +119,20 @@ export function firstRunRows(results: readonly WorkResult[], names: readonly str
     }),
   ]);
   return [["work", ...names], ...rows];
+}
+
+/** Rows of a table, head first: dispatches, submits and new bind groups of one later run. */
+export function callRows(results: readonly WorkResult[], names: readonly string[]): string[][] {
+  const rows = results.map((result) => [
+    result.work.name,
+    ...names.map((name) => {
+      const outcome = result.outcomes[name];
+      if (outcome?.kind !== "timed") return "–";
+      const { dispatches, submits, bindGroups } = outcome.calls;
+      return `${dispatches} / ${submits} / ${bindGroups}`;
+    }),
+  ]);
+  return [["dispatches / submits / new bind groups", ...names], ...rows];
 }
 
 /** Rows of a table, head first: what was compared, and how many runs each median has. */

@@ -3,6 +3,7 @@ import { expectedProduct, flopsOf, sampledPlaces, WORKS } from "../../src/bench/
 import {
   againstFastest,
   agreeing,
+  callRows,
   checkRows,
   firstRunRows,
   markdownTable,
@@ -14,7 +15,13 @@ import {
 const step = WORKS.full.find((work) => work.kind === "train");
 if (!step) throw new Error("there is no train step among the workloads");
 
-const timed = (first: number, ...runs: number[]) => ({ kind: "timed" as const, first, runs, shown: "loss 4.1 → 4.0" });
+const timed = (first: number, ...runs: number[]) => ({
+  kind: "timed" as const,
+  first,
+  runs,
+  calls: { dispatches: 464, submits: 466, bindGroups: 460, buffers: 9 },
+  shown: "loss 4.1 → 4.0",
+});
 
 const result: WorkResult = {
   work: step,
@@ -45,6 +52,7 @@ test("a contestant that computes something else is named as wrong, without a tim
   expect(row[5]).toBe("–");
   expect(row[6]).toBe("3.0×");
   expect(firstRunRows([result], names)[1]?.slice(1)).toEqual(["900 ms", "5.00 s", "9.00 s", "–", "–"]);
+  expect(callRows([result], names)[1]?.[1]).toBe("464 / 466 / 460");
   expect(checkRows([result], names)[1]?.[1]).toBe("loss 4.1 → 4.0; 3 runs");
 });
 

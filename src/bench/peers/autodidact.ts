@@ -1,11 +1,11 @@
 /** This engine as a contestant, used as the page's engine worker uses it. */
-import { openGpu } from "../../gpu/device.ts";
+import { type Gpu, openGpu } from "../../gpu/device.ts";
 import { Graph } from "../../gpu/graph.ts";
 import { compile, Pace } from "../../gpu/plan.ts";
 import { tensorShapes } from "../../model/config.ts";
 import { Generator } from "../../model/generate.ts";
 import { runtimeOn } from "../../model/runtime.ts";
-import { FlatTensors, ModelWeights } from "../../model/weights.ts";
+import { FlatTensors, ModelWeights, type Runtime } from "../../model/weights.ts";
 import { matmulNN } from "../../ops/matmul.ts";
 import { Trainer } from "../../train/step.ts";
 import type { Contestant, Session } from "./contestant.ts";
@@ -23,7 +23,13 @@ import {
 
 export async function open(): Promise<Contestant> {
   const gpu = await openGpu(navigator.gpu, { powerPreference: "high-performance" });
-  const runtime = runtimeOn(gpu);
+  return engineOn(gpu, runtimeOn(gpu));
+}
+
+type Works = { readonly [Name in keyof Contestant]: NonNullable<Contestant[Name]> };
+
+/** The engine on a device that is open already: the same works in Node. */
+export function engineOn(gpu: Gpu, runtime: Runtime): Works {
   const { device } = runtime;
 
   async function matmul(work: MatmulWork): Promise<Session> {

@@ -1,4 +1,5 @@
 /** One contestant in one page: `?name=` says which; `bench --peers` drives it through `globalThis.contestant`. */
+import { type Calls, countCalls } from "../../gpu/counts.ts";
 import type { Contestant, Session } from "./contestant.ts";
 import { type Size, WORKS } from "./workloads.ts";
 
@@ -12,6 +13,8 @@ const contestants: Readonly<Record<string, () => Promise<{ open(): Promise<Conte
 
 export interface Run {
   readonly milliseconds: number;
+  /** What it asked of WebGPU. */
+  readonly calls: Calls;
   readonly values: readonly number[];
 }
 
@@ -28,6 +31,7 @@ export interface ContestantPage {
 async function start(name: string): Promise<ContestantPage> {
   const load = contestants[name];
   if (!load) throw new Error(`there is no contestant ${name}; there are ${Object.keys(contestants).join(", ")}`);
+  const calls = countCalls();
   const contestant = await (await load()).open();
   let session: Session | null = null;
   const opened = (): Session => {
@@ -45,9 +49,10 @@ async function start(name: string): Promise<ContestantPage> {
       return session !== null;
     },
     async run() {
+      calls.take();
       const began = performance.now();
       const values = await opened().run();
-      return { milliseconds: performance.now() - began, values };
+      return { milliseconds: performance.now() - began, calls: calls.take(), values };
     },
     check: async () => (await opened().check?.()) ?? null,
     async close() {
