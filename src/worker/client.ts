@@ -2,7 +2,7 @@
 
 import type { Remote } from "comlink";
 import ortWasm from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
-import type { ClientEvents, Failure, Result, RunState, StorageReport, WorkerClient } from "./api.ts";
+import type { ClientEvents, Failure, Result, RunState, StartOptions, StorageReport, WorkerClient } from "./api.ts";
 import { detectCapabilities } from "./capabilities.ts";
 import type { EngineApi } from "./engine.worker.ts";
 import type { StoreApi } from "./store.worker.ts";
@@ -27,6 +27,9 @@ function remember(state: RunState): void {
   if (state.status === "running") localStorage.setItem(RUNNING, state.run);
   else if (state.status !== "loading" && localStorage.getItem(RUNNING) === state.run) localStorage.removeItem(RUNNING);
 }
+
+/** Times that workers are started again by themselves without a commit in between. */
+const DEATHS = 3;
 
 /** The refusal of everything that writes in a tab that looks on. */
 const lookingOn: Failure = {
@@ -58,7 +61,10 @@ export function createClient(): WorkerClient {
   const address = (path: string): string => new URL(path, document.baseURI).href;
 
   let shown: RunState | null = null;
+  /** Events of the run with a lower `seq` are known to the page; null before its workers have said anything. */
+  let told: number | null = null;
   const show = (state: RunState): void => {
+    told ??= state.seq;
     shown = state;
     remember(state);
     tell("state", state);
@@ -83,9 +89,17 @@ export function createClient(): WorkerClient {
     for (const give of waiting) give(failure);
   };
 
+  /** Deaths of workers since the last commit: a worker that dies again and again is not started for ever. */
+  let deaths = 0;
+  /** How the run was begun, for workers that take the place of dead ones. */
+  let gpu: Pick<StartOptions, "powerPreference" | "gentle"> = { powerPreference: "high-performance", gentle: false };
   const threads = new Threads({
     listeners: {
-      event: (event) => tell("event", event),
+      event: (event) => {
+        told = event.seq + 1;
+        deaths = 0;
+        tell("event", event);
+      },
       progress: (progress) => {
         tell("progress", progress);
         tabs.showProgress(progress);
@@ -96,16 +110,33 @@ export function createClient(): WorkerClient {
     policy: address("models/policy/"),
     judge: address("models/judge/"),
     crashed(name, reason) {
+      const message = (next: string) =>
+        `The ${name} worker stopped (${reason}). Nothing that was saved is lost: ${next}`;
       const failure: Failure = {
         ok: false,
         code: "internal",
-        message: `The ${name} worker stopped (${reason}). Nothing that was saved is lost: press “Go on” to continue from the last saved step.`,
+        message: message("press “Go on” to continue from there."),
       };
       endCalls(failure);
-      if (shown && (shown.status === "running" || shown.status === "loading")) show({ ...shown, status: "paused" });
+      const run = shown;
+      if (run?.status === "running" && deaths++ < DEATHS) {
+        tell("failure", { ...failure, message: message("the run goes on from there.") });
+        void revive(run);
+        return;
+      }
+      if (run && (run.status === "running" || run.status === "loading")) show({ ...run, status: "paused" });
       tell("failure", failure);
     },
   });
+
+  /** New workers go on with the run at its last commit. */
+  const revive = async (run: RunState): Promise<void> => {
+    show({ ...run, status: "loading" });
+    const result = await train((engine) => engine.resume({ run: run.run, ...gpu, since: told ?? 0 }));
+    if (result.ok) return;
+    show({ ...run, status: "paused" });
+    tell("failure", result);
+  };
 
   const letGo = async (): Promise<void> => {
     threads.end();
@@ -160,13 +191,22 @@ export function createClient(): WorkerClient {
     takeOver: () => tabs.takeOver(),
     letGo,
 
-    start: (options) => train((engine) => engine.start(options)),
-    resume: (options) => train((engine) => engine.resume(options)),
+    start: (options) => {
+      gpu = { powerPreference: options.powerPreference, gentle: options.gentle };
+      told = 0;
+      return train((engine) => engine.start(options));
+    },
+    resume: (options) => {
+      gpu = { powerPreference: options.powerPreference, gentle: options.gentle };
+      told = null;
+      return train((engine) => engine.resume(options));
+    },
     pause: () => train((engine) => engine.pause()),
     step: () => train((engine) => engine.step()),
     stop: () => train((engine) => engine.stop()),
     state: async () => (threads.hasEngine ? (await threads.engine()).state() : null),
     setGentle: async (gentle) => {
+      gpu = { ...gpu, gentle };
       if (threads.hasEngine) await (await threads.engine()).setGentle(gentle);
       return { ok: true, value: null };
     },

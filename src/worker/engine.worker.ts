@@ -19,6 +19,7 @@ import {
 import { Driver, type OpenEngine } from "./driver.ts";
 import { urlFiles } from "./files.ts";
 import type { JudgeApi } from "./judge.worker.ts";
+import { live } from "./liveness.ts";
 import { remoteStore } from "./remote-store.ts";
 import { attempt, unwrap, WorkerError } from "./rpc.ts";
 import type { StoreApi } from "./store.worker.ts";
@@ -126,6 +127,7 @@ const driver = new Driver({
 });
 
 const api = {
+  live,
   listen(page: Remote<Listeners>): void {
     listeners = page;
   },
@@ -135,8 +137,7 @@ const api = {
     judge = wrap<JudgeApi>(options.judge);
   },
   start: (options: StartOptions) => attempt(() => driver.start(options)),
-  resume: (options: { run: string; powerPreference: StartOptions["powerPreference"]; gentle: boolean }) =>
-    attempt(() => driver.resume(options)),
+  resume: (options: Parameters<Driver["resume"]>[0]) => attempt(() => driver.resume(options)),
   pause: () => attempt(() => driver.pause()),
   step: () => attempt(() => driver.step()),
   stop: () => attempt(() => driver.stop()),

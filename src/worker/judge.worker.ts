@@ -6,6 +6,7 @@ import type { OnnxScorer } from "../judge/jury.ts";
 import { type Judge, openJudge } from "../judge/model.ts";
 import type { Result } from "./api.ts";
 import { urlFiles } from "./files.ts";
+import { live } from "./liveness.ts";
 import { attempt, WorkerError } from "./rpc.ts";
 
 type Items = Parameters<OnnxScorer["score"]>[0];
@@ -38,6 +39,7 @@ function loaded(): Promise<Judge> {
 }
 
 const api = {
+  live,
   /** Where the models are; they are fetched at the first use. */
   load: (options: { models: string }): void => {
     models = options.models;

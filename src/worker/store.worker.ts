@@ -14,6 +14,7 @@ import type { RunRecord } from "../store/schema.ts";
 import { importRun } from "../store/verify.ts";
 import { decode } from "../world/vocabulary.ts";
 import type { Result, RunArchive, RunSummary } from "./api.ts";
+import { live } from "./liveness.ts";
 import { attempt, WorkerError } from "./rpc.ts";
 
 let library: Promise<RunLibrary> | null = null;
@@ -50,6 +51,7 @@ const summaryOf = (record: RunRecord): RunSummary => ({
   heldOut: record.heldOut,
   bytes: record.bytes,
   events: record.events,
+  base: record.base,
   incumbent: record.incumbent,
   imported: record.imported,
 });
@@ -76,6 +78,7 @@ async function containsOf(run: string): Promise<RunArchive["contains"]> {
 
 /** What other workers and the page call. */
 const api = {
+  live,
   state: (run: string): Promise<Result<LoopState | null>> => attempt(async () => (await open(run)).state()),
   commit: (run: string, change: Commit): Promise<Result<void>> => attempt(async () => (await open(run)).commit(change)),
   pairs: (

@@ -2,6 +2,7 @@
 import { proxy, type Remote, transfer, wrap } from "comlink";
 import type { EngineApi, Listeners } from "./engine.worker.ts";
 import type { JudgeApi } from "./judge.worker.ts";
+import { gone } from "./liveness.ts";
 import type { StoreApi } from "./store.worker.ts";
 
 export interface ThreadParts {
@@ -10,7 +11,7 @@ export interface ThreadParts {
   /** Addresses of the folders that engine and judge load from, ending with a slash. */
   readonly policy: string;
   readonly judge: string;
-  /** A worker could not be loaded or threw; all workers have been ended. */
+  /** A worker could not be loaded, threw, or is gone; all workers have been ended. */
   crashed(name: string, reason: string): void;
 }
 
@@ -53,7 +54,9 @@ export class Threads {
   private storeThread(): { readonly thread: Worker; readonly remote: Remote<StoreApi> } {
     if (!this.storeRemote) {
       const thread = new Worker(new URL("./store.worker.ts", import.meta.url), { type: "module", name: "store" });
-      this.storeRemote = { thread: this.begun(thread, "store"), remote: wrap<StoreApi>(thread) };
+      const remote = wrap<StoreApi>(thread);
+      this.storeRemote = { thread, remote };
+      this.begun(thread, "store", remote);
     }
     return this.storeRemote;
   }
@@ -62,27 +65,29 @@ export class Threads {
     const { thread: store } = this.storeThread();
     const judge = new Worker(new URL("./judge.worker.ts", import.meta.url), { type: "module", name: "judge" });
     const engine = new Worker(new URL("./engine.worker.ts", import.meta.url), { type: "module", name: "engine" });
-    this.begun(judge, "judge");
-    this.begun(engine, "engine");
+    const remote = wrap<EngineApi>(engine);
+    const scorer = wrap<JudgeApi>(judge);
+    this.begun(judge, "judge", scorer);
+    this.begun(engine, "engine", remote);
     const toStore = new MessageChannel();
     const toJudge = new MessageChannel();
     store.postMessage({ type: "connect", port: toStore.port1 }, [toStore.port1]);
     judge.postMessage({ type: "connect", port: toJudge.port1 }, [toJudge.port1]);
-    const remote = wrap<EngineApi>(engine);
-    await wrap<JudgeApi>(judge).load({ models: this.parts.judge });
+    await scorer.load({ models: this.parts.judge });
     await remote.listen(proxy(this.parts.listeners) as unknown as Remote<Listeners>);
     const ports = { model: this.parts.policy, store: toStore.port2, judge: toJudge.port2 };
     await remote.connect(transfer(ports, [ports.store, ports.judge]));
     return remote;
   }
 
-  private begun(thread: Worker, name: string): Worker {
+  private begun(thread: Worker, name: string, remote: Parameters<typeof gone>[0]): void {
     this.alive.add(thread);
-    thread.addEventListener("error", ({ message }) => {
+    const died = (reason: string): void => {
       if (!this.alive.has(thread)) return;
       this.end();
-      this.parts.crashed(name, message || "it could not be loaded");
-    });
-    return thread;
+      this.parts.crashed(name, reason);
+    };
+    thread.addEventListener("error", ({ message }) => died(message || "it could not be loaded"));
+    void gone(remote).then(() => died("the browser ended it, perhaps for want of memory"));
   }
 }
