@@ -48,8 +48,6 @@ const COUNTS: Readonly<Record<string, readonly [number, number]>> = {
 /** [least, most] of numbers that may have fractions; those that stand in neither table lie in [0, 1e6]. */
 const NUMBERS: Readonly<Record<string, readonly [number, number]>> = {
   "sample.topP": [0, 1],
-  "buffer.capacity": [0, 2 ** 40],
-  "buffer.reservoir": [0, 1],
   "buffer.reservoir": [0, 1],
   "buffer.priority.halfLife": [1e-3, 1e6],
   "gate.alpha": [1e-9, 0.5],
