@@ -36,6 +36,8 @@ export interface Setup {
   readonly model: string;
   readonly judge: string;
   readonly profile: boolean;
+  /** Timed runs of the works of --peers. */
+  readonly rounds: number;
 }
 
 /** Milliseconds of `work`, the median of `times` runs after one that is not counted. */
@@ -79,7 +81,7 @@ const peerWork =
       : work.kind === "train"
         ? engine.train(work)
         : engine.decode(work));
-    const milliseconds = await timed(3, () => session.run());
+    const milliseconds = await timed(setup.rounds, () => session.run());
     const profile = await profiled(node, setup, () => session.run());
     await session.close();
     return { name: work.name, milliseconds, detail: "as in --peers", profile };

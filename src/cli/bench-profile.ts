@@ -45,7 +45,7 @@ export function watchRuns({ runtime }: NodeRuntime): { mark(): void; profile(): 
       const { wallMs, calls, runs: ran } = last as NonNullable<typeof last>;
       const profiles: PlanProfile[] = [];
       for (const [plan, times] of ran)
-        profiles.push({ label: plan.label, dispatches: plan.dispatches, runs: times, profile: await plan.profile(3) });
+        profiles.push({ label: plan.label, dispatches: plan.dispatches, runs: times, profile: await plan.profile(1) });
       return { wallMs, calls, plans: profiles };
     },
   };

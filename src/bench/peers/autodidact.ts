@@ -2,12 +2,13 @@
 import { type Gpu, openGpu } from "../../gpu/device.ts";
 import { Graph } from "../../gpu/graph.ts";
 import { compile, Pace } from "../../gpu/plan.ts";
-import { tensorShapes } from "../../model/config.ts";
+import { type ModelConfig, tensorShapes } from "../../model/config.ts";
 import { Generator } from "../../model/generate.ts";
+import type { PackedRow } from "../../model/packing.ts";
 import { runtimeOn } from "../../model/runtime.ts";
 import { FlatTensors, ModelWeights, type Runtime } from "../../model/weights.ts";
 import { matmulNN } from "../../ops/matmul.ts";
-import { Trainer } from "../../train/step.ts";
+import { Trainer, type TrainerOptions } from "../../train/step.ts";
 import type { Contestant, Session } from "./contestant.ts";
 import {
   ADAMW,
@@ -26,7 +27,10 @@ export async function open(): Promise<Contestant> {
   return engineOn(gpu, runtimeOn(gpu));
 }
 
-type Works = { readonly [Name in keyof Contestant]: NonNullable<Contestant[Name]> };
+type Works = { readonly [Name in keyof Contestant]: NonNullable<Contestant[Name]> } & {
+  /** One AdamW step a run on these rows, all weights: −log π of their answers, mean over the tokens. */
+  steps(config: ModelConfig, rows: readonly PackedRow[], options?: TrainerOptions): Promise<Session>;
+};
 
 /** The engine on a device that is open already: the same works in Node. */
 export function engineOn(gpu: Gpu, runtime: Runtime): Works {
@@ -55,18 +59,14 @@ export function engineOn(gpu: Gpu, runtime: Runtime): Works {
     };
   }
 
-  async function train(work: TrainWork): Promise<Session> {
-    const { config, batch, length } = work;
+  async function steps(config: ModelConfig, rows: readonly PackedRow[], options?: TrainerOptions): Promise<Session> {
     const weights = new ModelWeights(runtime, config, weightsOf(config));
     const flat = (label: string) => new FlatTensors(device, label, tensorShapes(config));
     const trainable = { lora: null, values: weights.values, grads: flat("gradients"), m: flat("m"), v: flat("v") };
-    const trainer = new Trainer(runtime, weights, trainable, new Pace());
-    const rows = sequencesOf(work).map(([first, ...rest]) => ({
-      picture: null,
-      prompt: [first as number],
-      answers: [rest],
-    }));
-    const group = { rows, pairs: 0, reference: [], sft: rows.map(() => 1 / (batch * length)) };
+    const trainer = new Trainer(runtime, weights, trainable, new Pace(), options);
+    const answers = rows.flatMap((row) => row.answers);
+    const tokens = answers.reduce((sum, answer) => sum + answer.length, 0);
+    const group = { rows, pairs: 0, reference: [], sft: answers.map(() => 1 / tokens) };
     let step = 0;
     return {
       async run() {
@@ -82,6 +82,12 @@ export function engineOn(gpu: Gpu, runtime: Runtime): Works {
       },
     };
   }
+
+  const train = (work: TrainWork): Promise<Session> =>
+    steps(
+      work.config,
+      sequencesOf(work).map(([first, ...rest]) => ({ picture: null, prompt: [first as number], answers: [rest] })),
+    );
 
   async function decode(work: DecodeWork): Promise<Session> {
     const { config, batch, newTokens } = work;
@@ -103,5 +109,5 @@ export function engineOn(gpu: Gpu, runtime: Runtime): Works {
     };
   }
 
-  return { adapter: gpu.summary.description, matmul, train, decode };
+  return { adapter: gpu.summary.description, matmul, train, decode, steps };
 }

@@ -42,7 +42,7 @@ export const ADAMW = { learningRate: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, 
 const SEED = 1;
 
 /** A Llama-style text model without end token, so that decoding never stops early. */
-function llama(
+export function llama(
   shape: Pick<
     ModelConfig,
     "vocab_size" | "hidden_size" | "intermediate_size" | "num_hidden_layers" | "num_attention_heads"

@@ -1,0 +1,79 @@
+/** The generated blocks of docs/BENCHMARKS.md: what `bench --write` puts between two markers; the prose around stays. */
+import { readFile, writeFile } from "node:fs/promises";
+import type { PeersReport } from "./bench-peers.ts";
+import { type Comparison, type Curve, comparisonRows, curveRows } from "./bench-scaling.ts";
+import { callRows, checkRows, firstRunRows, markdownTable, speedRows } from "./peer-report.ts";
+
+/** `text` with the block `name` replaced. Throws if a marker is missing or stands twice. */
+export function replaceBlock(text: string, name: string, content: string): string {
+  const [begin, end] = [`<!-- bench:${name}:begin -->`, `<!-- bench:${name}:end -->`];
+  const parts = text.split(begin);
+  const rest = parts[1]?.split(end);
+  if (parts.length !== 2 || rest?.length !== 2)
+    throw new Error(`the file needs one line ${begin} and one line ${end} below it, where the tables go`);
+  return `${parts[0]}${begin}\n\n${content.trim()}\n\n${end}${rest[1]}`;
+}
+
+/** Writes the block into `file`. */
+export async function writeBlock(file: string, name: string, content: string): Promise<void> {
+  await writeFile(file, replaceBlock(await readFile(file, "utf8"), name, content));
+}
+
+export interface Circumstances {
+  /** Load average before the benchmark. */
+  readonly load: number;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
+const dayOf = (at: number): string => new Date(at).toISOString().slice(0, 10);
+
+const loadText = ({ load }: Circumstances): string =>
+  load < 0.5
+    ? "an idle machine"
+    : `a machine with a load average of ${load.toFixed(1)} before it: times are too long by an unknown factor, ratios are of runs in turns`;
+
+const realGpu = (software: boolean): string =>
+  software ? "This is a software adapter: none of it was measured on a real GPU." : "Measured on a real GPU.";
+
+/** The tables of --peers. */
+export function peersText(report: PeersReport, circumstances: Circumstances): string {
+  const { names, results, versions } = report;
+  const contestants = names.map((name) => `${name} ${versions[name]}`).join(", ");
+  return `${dayOf(circumstances.at)}, ${report.browser}, adapter ${report.adapter}, on ${loadText(circumstances)}. ${realGpu(report.software)}
+Contestants: ${contestants}.
+
+Median speed; in brackets the peer's time over this engine's, median and range over the rounds:
+
+${markdownTable(speedRows(results, names))}
+
+First run, compilation in it:
+
+${markdownTable(firstRunRows(results, names))}
+
+Calls of WebGPU in a later run:
+
+${markdownTable(callRows(results, names))}
+
+What was compared (losses and tokens with each other, products with float64), and how many timed runs:
+
+${markdownTable(checkRows(results, names))}`;
+}
+
+/** The tables of --scaling. */
+export function scalingText(
+  curves: readonly Curve[],
+  comparisons: readonly Comparison[],
+  adapter: { readonly description: string; readonly fallback: boolean },
+  circumstances: Circumstances,
+): string {
+  return `${dayOf(circumstances.at)}, Node, adapter ${adapter.description}, on ${loadText(circumstances)}. ${realGpu(adapter.fallback)}
+
+Time of a training step (all weights, d 64, 2 layers, 16 × 32 tokens but for what grows), growth of time and of operations:
+
+${markdownTable(curveRows(curves))}
+
+The same work in two ways, in turns:
+
+${markdownTable(comparisonRows(comparisons))}`;
+}

@@ -1,0 +1,220 @@
+/**
+ * `bench --scaling`: time of a training step of this engine as one size grows, against what its floating-point
+ * operations predict; a prompt shared by its answers against one copy for each; activations kept against recomputed.
+ */
+import { rngFor } from "../base/rng.ts";
+import { engineOn } from "../bench/peers/autodidact.ts";
+import type { Session } from "../bench/peers/contestant.ts";
+import { flopsOf, llama, type TrainWork } from "../bench/peers/workloads.ts";
+import type { ModelConfig } from "../model/config.ts";
+import type { PackedRow } from "../model/packing.ts";
+import { median } from "./peer-report.ts";
+import type { NodeRuntime } from "./runtime.ts";
+
+export interface Point {
+  readonly size: number;
+  readonly ms: number;
+  readonly flops: number;
+}
+
+export interface Curve {
+  /** What grows. */
+  readonly axis: string;
+  readonly points: readonly Point[];
+}
+
+/** Two ways to compute the same, run in turns. */
+export interface Comparison {
+  readonly name: string;
+  readonly firstMs: number;
+  readonly secondMs: number;
+  /** Time of the second over that of the first: median over the rounds. */
+  readonly ratio: number;
+  /** What the numbers of operations say: of computed tokens, or one forward pass more in three. */
+  readonly expected: number;
+}
+
+interface Base {
+  readonly batch: number;
+  readonly length: number;
+  readonly layers: number;
+  readonly width: number;
+}
+
+const base: Base = { batch: 16, length: 32, layers: 2, width: 64 };
+const VOCABULARY = 256;
+
+const model = ({ layers, width }: Base): ModelConfig =>
+  llama({
+    vocab_size: VOCABULARY,
+    hidden_size: width,
+    intermediate_size: (width * 11) / 4,
+    num_hidden_layers: layers,
+    num_attention_heads: width / 16,
+    num_key_value_heads: width / 16,
+  });
+
+const trainWork = (sizes: Base): TrainWork => ({
+  kind: "train",
+  name: "",
+  config: model(sizes),
+  batch: sizes.batch,
+  length: sizes.length,
+});
+
+const axes: Readonly<Record<string, readonly Base[]>> = {
+  "tokens, 32 a sequence": [8, 16, 32, 64].map((batch) => ({ ...base, batch })),
+  "length, 16 sequences": [16, 32, 64, 128].map((length) => ({ ...base, length })),
+  layers: [1, 2, 4, 8].map((layers) => ({ ...base, layers })),
+  width: [32, 64, 128, 256].map((width) => ({ ...base, width })),
+};
+const sizeOf: Readonly<Record<string, (sizes: Base) => number>> = {
+  "tokens, 32 a sequence": ({ batch, length }) => batch * length,
+  "length, 16 sequences": ({ length }) => length,
+  layers: ({ layers }) => layers,
+  width: ({ width }) => width,
+};
+
+/** Runs of several sessions in turns, the first one of each not counted: milliseconds by session. */
+async function inTurns(sessions: readonly Session[], rounds: number): Promise<number[][]> {
+  for (const session of sessions) await session.run();
+  const times = sessions.map((): number[] => []);
+  for (let round = 0; round < rounds; round++)
+    for (const [i, session] of sessions.entries()) {
+      const began = performance.now();
+      await session.run();
+      times[i]?.push(performance.now() - began);
+    }
+  for (const session of sessions) await session.close();
+  return times;
+}
+
+export async function scalingCurves(node: NodeRuntime, rounds: number, note: (line: string) => void): Promise<Curve[]> {
+  const engine = engineOn(node.gpu, node.runtime);
+  const curves: Curve[] = [];
+  for (const [axis, sizes] of Object.entries(axes)) {
+    note(axis);
+    const works = sizes.map(trainWork);
+    const sessions: Session[] = [];
+    for (const work of works) sessions.push(await engine.train(work));
+    const times = await inTurns(sessions, rounds);
+    const size = sizeOf[axis] as (sizes: Base) => number;
+    curves.push({
+      axis,
+      points: works.map((work, i) => ({
+        size: size(sizes[i] as Base),
+        ms: median(times[i] as number[]),
+        flops: flopsOf(work),
+      })),
+    });
+  }
+  return curves;
+}
+
+/** `count` prompts with `k` answers each, the prompt in front of all of them or once for each. */
+export function candidateRows(
+  sizes: { readonly count: number; readonly k: number; readonly prompt: number; readonly answer: number },
+  shared: boolean,
+): PackedRow[] {
+  const rng = rngFor(1, "candidates", sizes.count, sizes.k);
+  const words = (n: number) => Array.from({ length: n }, () => rng.int(VOCABULARY));
+  return Array.from({ length: sizes.count }, () => ({
+    prompt: words(sizes.prompt),
+    answers: Array.from({ length: sizes.k }, () => words(sizes.answer)),
+  })).flatMap(({ prompt, answers }) =>
+    shared
+      ? [{ picture: null, prompt, answers }]
+      : answers.map((answer) => ({ picture: null, prompt, answers: [answer] })),
+  );
+}
+
+export async function comparisons(
+  node: NodeRuntime,
+  rounds: number,
+  note: (line: string) => void,
+): Promise<Comparison[]> {
+  const engine = engineOn(node.gpu, node.runtime);
+  const config = model(base);
+  const results: Comparison[] = [];
+  const compare = async (name: string, pair: readonly [Session, Session], expected: number) => {
+    note(name);
+    const [first, second] = (await inTurns(pair, rounds)) as [number[], number[]];
+    results.push({
+      name,
+      firstMs: median(first),
+      secondMs: median(second),
+      ratio: median(second.map((ms, i) => ms / (first[i] as number))),
+      expected,
+    });
+  };
+  for (const k of [2, 4, 8]) {
+    const sizes = { count: 8, k, prompt: 48, answer: 16 };
+    const sessions = [
+      await engine.steps(config, candidateRows(sizes, true)),
+      await engine.steps(config, candidateRows(sizes, false)),
+    ] as const;
+    const copies = k * (sizes.prompt + sizes.answer);
+    await compare(
+      `${k} answers to a prompt three times as long: one prompt, ${k} prompts`,
+      sessions,
+      copies / (sizes.prompt + k * sizes.answer),
+    );
+  }
+  const rows = candidateRows({ count: 16, k: 1, prompt: 1, answer: 64 }, true);
+  const deep = model({ ...base, layers: 8 });
+  const { plans } = node.runtime.pipelines;
+  const before = new Set(plans);
+  const bytes: number[] = [];
+  const sessions: Session[] = [];
+  for (const checkpointing of [false, true]) {
+    const session = await engine.steps(deep, rows, { checkpointing });
+    await session.run();
+    bytes.push([...plans].filter((plan) => !before.has(plan)).reduce((sum, plan) => sum + plan.bytes, 0));
+    for (const plan of plans) before.add(plan);
+    sessions.push(session);
+  }
+  await compare(
+    `8 layers, 16 × 64 tokens: activations kept, recomputed (plan ${megabytes(bytes[0])} and ${megabytes(bytes[1])})`,
+    sessions as [Session, Session],
+    4 / 3,
+  );
+  return results;
+}
+
+const megabytes = (bytes: number | undefined): string => `${((bytes ?? 0) / 1e6).toFixed(1)} MB`;
+
+/** Exponent b of ms ≈ a · flopsᵇ by least squares: 1 or less is no worse than the operations predict. */
+export function exponent(points: readonly Point[]): number {
+  const x = points.map(({ flops }) => Math.log(flops));
+  const y = points.map(({ ms }) => Math.log(ms));
+  const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+  const [mx, my] = [mean(x), mean(y)];
+  const covariance = x.reduce((sum, value, i) => sum + (value - mx) * ((y[i] as number) - my), 0);
+  return covariance / x.reduce((sum, value) => sum + (value - mx) ** 2, 0);
+}
+
+/** Rows of a table, head first: each size's time, and its growth against that of the operations. */
+export function curveRows(curves: readonly Curve[]): string[][] {
+  const rows = curves.map(({ axis, points }) => {
+    const [first] = points as [Point, ...Point[]];
+    const cells = points.map(
+      ({ size, ms, flops }) =>
+        `${size}: ${ms.toFixed(1)} ms (${(ms / first.ms).toFixed(2)}×, operations ${(flops / first.flops).toFixed(2)}×)`,
+    );
+    return [axis, ...cells, exponent(points).toFixed(2)];
+  });
+  return [["axis", "1", "2", "3", "4", "time grows as operations to the power of"], ...rows];
+}
+
+/** Rows of a table, head first. */
+export function comparisonRows(results: readonly Comparison[]): string[][] {
+  const rows = results.map(({ name, firstMs, secondMs, ratio, expected }) => [
+    name,
+    `${firstMs.toFixed(1)} ms`,
+    `${secondMs.toFixed(1)} ms`,
+    `${ratio.toFixed(2)}×`,
+    `${expected.toFixed(2)}×`,
+    `${((100 * ratio) / expected).toFixed(0)}%`,
+  ]);
+  return [["what", "first", "second", "ratio of times", "ratio of operations", "reached"], ...rows];
+}
