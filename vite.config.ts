@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import { defaultClientConditions, defineConfig, type Plugin } from "vite";
-import { contentSecurityPolicy, pageHeaders } from "./src/cli/headers.mjs";
+import { contentSecurityPolicy, headersOf, pageHeaders } from "./src/cli/headers.mjs";
 
 /**
  * Three things are made here:
@@ -19,6 +19,7 @@ export default defineConfig(({ isSsrBuild, command }) => {
       __VERSION__: JSON.stringify(project.version),
       __ORT_VERSION__: JSON.stringify(project.dependencies["onnxruntime-web"]),
       __PAGE_HEADERS__: JSON.stringify(pageHeaders()),
+      __SANDBOX_HEADERS__: JSON.stringify(headersOf("sandbox.html")),
     },
     resolve: isSsrBuild
       ? {}

@@ -2,8 +2,8 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
-import { extname, join, normalize, sep } from "node:path";
-import { pageHeaders } from "./headers.mjs";
+import { extname, join, normalize, relative, sep } from "node:path";
+import { headersOf, pageHeaders } from "./headers.mjs";
 
 /** @type {Record<string, string>} */
 const types = {
@@ -29,7 +29,8 @@ const types = {
 export async function serve({ root, port = 0, host = "127.0.0.1", headers = pageHeaders() }) {
   const server = createServer(async (request, response) => {
     const file = await fileFor(root, request.url ?? "/");
-    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+    const path = file === null ? "" : relative(root, file.path).split(sep).join("/");
+    for (const [name, value] of Object.entries(headersOf(path, headers))) response.setHeader(name, value);
     if (request.method !== "GET" && request.method !== "HEAD") {
       response.writeHead(405, { Allow: "GET, HEAD" }).end();
     } else if (file === null) {

@@ -59,13 +59,16 @@ export function verifyArchive(bytes: Uint8Array, limits: ZipLimits = defaultLimi
   };
 }
 
+/** Where an archive enters: the store of its run. */
+type Entry = Pick<RunStore, "restore">;
+
 /**
  * Imports an archive: checks everything, and only then fills the (empty) store of that run in one transaction.
  * `open` gives the store of a run by name. Throws a StoreError (refused) that says what is wrong, or that the run is already there.
  */
 export async function importRun(
   bytes: Uint8Array,
-  open: (run: string) => RunStore | Promise<RunStore>,
+  open: (run: string) => Entry | Promise<Entry>,
   limits: ZipLimits = defaultLimits,
 ): Promise<RunContents> {
   const read = readArchive(bytes, limits);

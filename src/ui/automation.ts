@@ -1,7 +1,8 @@
 import type { Contour } from "../base/contour.ts";
 import type { DeviceSummary, EventType, LoopEvent } from "../base/events.ts";
 import type { HeldOut, WorldName } from "../base/records.ts";
-import type { Result, TabRole } from "../worker/api.ts";
+import type { ImportOptions, Result, TabRole } from "../worker/api.ts";
+import type { runVerifierInPage } from "../worker/sandbox.ts";
 import type { App } from "./app.ts";
 import { type ExportedFile, failure, type SessionStatus } from "./session.ts";
 import { contourOf, startOptions, validRounds, validSeed } from "./settings.ts";
@@ -56,10 +57,18 @@ export interface AutodidactApi {
   exportRun(): Promise<Result<Uint8Array>>;
   /** The incumbent's PEFT adapter as a zip. */
   exportAdapter(): Promise<Result<Uint8Array>>;
-  /** Checks and stores a run archive; the value is the run's id. */
-  importRun(file: Blob | Uint8Array): Promise<Result<string>>;
+  /**
+   * Checks and stores a run archive; the value is the run's id. Its pairs are marked as imported and train here only with
+   * `include`; see docs/SECURITY.md.
+   */
+  importRun(file: Blob | Uint8Array, options?: ImportOptions): Promise<Result<string>>;
   /** Makes this tab the one that trains and writes; the other one lets go of its run at its last commit. */
   takeOver(): Promise<void>;
+  /**
+   * Runs a verifier, the body of a function (task, answer) → score from 0 to 1, on items in a sandbox without network and
+   * with a time limit. A verifier that fails gives a result that says why.
+   */
+  verify: typeof runVerifierInPage;
   /** Leaves the run (it stays stored) and shows the recording from its start. */
   reset(): Promise<Result<null>>;
 }
@@ -109,13 +118,14 @@ export function createApi(app: App, ready: Promise<void>, effect: (run: () => vo
     async exportAdapter() {
       return bytesOf(await (session()?.exportAdapter() ?? noRun()));
     },
-    async importRun(file) {
+    async importRun(file, options) {
       const archive = file instanceof Uint8Array ? file : new Uint8Array(await file.arrayBuffer());
-      const result = await app.report((await app.connect()).importRun(archive));
+      const result = await app.report((await app.connect()).importRun(archive, options));
       await app.refreshStorage();
       return result.ok ? { ok: true, value: result.value.run } : result;
     },
     takeOver: () => app.takeOver(),
+    verify: async (...words) => (await import("../worker/sandbox.ts")).runVerifierInPage(...words),
     reset: () => app.backToRecording(),
   };
 }

@@ -13,6 +13,7 @@ export {};
 
 declare const __PRECACHE__: readonly { readonly path: string; readonly sha256: string }[];
 declare const __PAGE_HEADERS__: Readonly<Record<string, string>>;
+declare const __SANDBOX_HEADERS__: Readonly<Record<string, string>>;
 
 /** This script's global scope; typed here since the library of types also has a window. */
 const worker = globalThis as unknown as ServiceWorkerGlobalScope;
@@ -27,6 +28,7 @@ worker.addEventListener("install", (event) => event.waitUntil(install()));
 worker.addEventListener("activate", (event) => event.waitUntil(activate()));
 worker.addEventListener("message", (event) => {
   if (event.data === "activate") void worker.skipWaiting();
+  if (event.data === "base") event.ports[0]?.postMessage(files.get("models/policy/model.safetensors") ?? null);
 });
 worker.addEventListener("fetch", (event) => {
   const path = listedPath(event.request);
@@ -75,7 +77,8 @@ async function answer(request: Request, path: string): Promise<Response> {
   const stored = sha256 === undefined ? undefined : await cache.match(keyOf(path, sha256));
   if (stored === undefined) return fetch(request); // the browser evicted it
   const headers = new Headers(stored.headers);
-  for (const [name, value] of Object.entries(__PAGE_HEADERS__)) headers.set(name, value);
+  const wanted = path === "sandbox.html" ? __SANDBOX_HEADERS__ : __PAGE_HEADERS__;
+  for (const [name, value] of Object.entries(wanted)) headers.set(name, value);
   return new Response(stored.body, { headers });
 }
 

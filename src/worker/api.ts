@@ -99,6 +99,11 @@ export interface RunArchive {
 /** One tab writes (trains, corrects, imports, deletes); every other tab of this address looks on. */
 export type TabRole = "writer" | "reader";
 
+export interface ImportOptions {
+  /** The archive is trusted: its pairs may train here and its gate's thresholds hold. They are marked as imported all the same. */
+  readonly include?: boolean;
+}
+
 export interface Answer {
   readonly text: string;
   readonly tokens: readonly number[];
@@ -189,7 +194,7 @@ export interface WorkerClient {
   /** PEFT adapter as zip: adapter_config.json and adapter_model.safetensors. */
   exportAdapter(query: { readonly run: string; readonly adapter: string }): Promise<Result<Uint8Array>>;
   /** Checks the archive's journal and adapters, then stores it as a run of its own. */
-  importRun(archive: Uint8Array): Promise<Result<RunSummary>>;
+  importRun(archive: Uint8Array, options?: ImportOptions): Promise<Result<RunSummary>>;
 
   /** Base and incumbent answer the same question greedily. Works during a run (between two slices) and without one. */
   ask(options: AskOptions): Promise<Result<{ readonly base: Answer; readonly improved: Answer }>>;

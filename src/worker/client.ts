@@ -234,7 +234,7 @@ export function createClient(): WorkerClient {
     deleteRun: (run) => change((store) => store.deleteRun(run)),
     exportRun: (run) => read((store) => store.exportRun(run)),
     exportAdapter: ({ run, adapter }) => read((store) => store.exportAdapter(run, adapter)),
-    importRun: (archive) => change((store) => store.importRun(archive)),
+    importRun: (archive, options) => change((store) => store.importRun(archive, options)),
 
     ask: (options) => train((engine) => engine.ask(options)),
     correct: (options) => train((engine) => engine.correct(options)),

@@ -6,6 +6,7 @@ import type { LoopEvent } from "../base/events.ts";
 import type { Pair, PairStatus } from "../base/records.ts";
 import type { AdapterSnapshot, Commit, LoopState } from "../loop/ports.ts";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "../model/peft.ts";
+import { adopted } from "../store/adopt.ts";
 import { exportRun } from "../store/archive.ts";
 import { openLibrary, type RunLibrary } from "../store/idb.ts";
 import { sumJournal } from "../store/journal.ts";
@@ -13,7 +14,7 @@ import type { RunStore } from "../store/run.ts";
 import type { RunRecord } from "../store/schema.ts";
 import { importRun } from "../store/verify.ts";
 import { decode } from "../world/vocabulary.ts";
-import type { Result, RunArchive, RunSummary } from "./api.ts";
+import type { ImportOptions, Result, RunArchive, RunSummary } from "./api.ts";
 import { live } from "./liveness.ts";
 import { attempt, WorkerError } from "./rpc.ts";
 
@@ -122,9 +123,13 @@ const api = {
       const { adapter, config } = await adapterOf(run, hash);
       return zipSync({ [ADAPTER_CONFIG]: new TextEncoder().encode(config), [ADAPTER_WEIGHTS]: adapter });
     }),
-  importRun: (bytes: Uint8Array): Promise<Result<RunSummary>> =>
+  importRun: (bytes: Uint8Array, { include = false }: ImportOptions = {}): Promise<Result<RunSummary>> =>
     attempt(async () => {
-      const contents = await importRun(bytes, (run) => open(run));
+      const at = Math.round(performance.timeOrigin + performance.now());
+      const contents = await importRun(bytes, async (run) => {
+        const store = await open(run);
+        return { restore: (read) => store.restore(adopted(read, { at, include })) };
+      });
       const record = (await (await all()).list()).find((one) => one.run === contents.state.run);
       if (!record) throw new WorkerError("internal", "The run was imported but is not in the list.");
       return summaryOf(record);

@@ -39,6 +39,7 @@ export const allowed: Readonly<Record<string, readonly string[]>> = {
     "worker/client",
     "worker/api.ts",
     "worker/capabilities.ts",
+    "worker/sandbox.ts",
     "world/render.ts",
     "world/scene.ts",
     "world/questions.ts",
