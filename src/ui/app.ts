@@ -76,8 +76,12 @@ export class App {
     const live = this.live.value;
     return live !== null && (live.status.value === "playing" || live.status.value === "loading");
   });
-  /** Reloads into a new version that waits, or says why not; set by the entry, which owns the service worker. */
+  /** Unfinished runs that could not go on in the version that waits, since it has other base weights; asked before it lands. */
+  readonly leftBehind = signal<readonly RunSummary[]>([]);
+  /** Both set by the entry, which owns the service worker: reloads into a new version that waits, or says why not … */
   activateUpdate: () => Promise<Result<null>> = async () => done;
+  /** … and the SHA-256 of that version's base weights, if it says. */
+  waitingBase: () => Promise<string | null> = async () => null;
   readonly #given: Surroundings;
   #refreshing = false;
   #connecting: Promise<WorkerClient> | null = null;
@@ -212,11 +216,13 @@ export class App {
   }
 
   /** Reloads into the version that waits. A run that is under way is never cut short; a paused one is let go before. */
-  async applyUpdate(): Promise<void> {
+  async applyUpdate({ anyway = false } = {}): Promise<void> {
     if (this.training.value) {
       this.failure.value = failure("busy", t().update.running);
       return;
     }
+    this.leftBehind.value = anyway ? [] : await this.#runsOfAnotherBase(await this.waitingBase());
+    if (this.leftBehind.value.length > 0) return;
     if (this.role.value === "writer") await this.client.value?.letGo();
     await this.report(this.activateUpdate());
   }
@@ -242,6 +248,11 @@ export class App {
     if (result.ok) this.notice.value = t().runs.renamed(name);
     await this.refreshStorage();
     return result;
+  }
+
+  /** What a live run would still fetch; it shrinks when the files of the page have been stored. */
+  async refreshFootprint(): Promise<void> {
+    this.footprint.value = (await this.client.value?.footprint()) ?? null;
   }
 
   async refreshStorage(): Promise<void> {
@@ -313,7 +324,7 @@ export class App {
     try {
       client = await this.connect();
       this.capabilities.value = await client.capabilities();
-      this.footprint.value = await client.footprint();
+      await this.refreshFootprint();
       await this.refreshStorage();
     } catch (error) {
       this.failure.value = failure(
@@ -325,6 +336,14 @@ export class App {
     }
     this.role.value = await client.role();
     if (this.role.value === "writer") await this.#goOn();
+  }
+
+  async #runsOfAnotherBase(base: string | null): Promise<readonly RunSummary[]> {
+    if (base === null) return [];
+    await this.refreshStorage();
+    return (this.runs.value ?? []).filter(
+      (run) => run.base !== base && (run.status === "paused" || run.status === "running"),
+    );
   }
 
   /** Shows the run that was under way when its tab was closed, or the newest paused one; the former also trains on. */

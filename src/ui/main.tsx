@@ -93,8 +93,10 @@ const offline = registerOffline({
   runLock,
   onState: (state) => {
     app.offline.value = state;
+    if (state.kind === "ready") void ready.then(() => app.refreshFootprint());
   },
 });
+app.waitingBase = offline.waitingBase;
 app.activateUpdate = async () => {
   const outcome = await offline.applyUpdate();
   return outcome.kind === "refused" ? failure("busy", outcome.detail) : done;

@@ -11,6 +11,7 @@ import { LiveRegion, Notices } from "./parts/notices.tsx";
 import { Now } from "./parts/now.tsx";
 import { TabNote } from "./parts/tab-note.tsx";
 import { Transport } from "./parts/transport.tsx";
+import { UpdateNote } from "./parts/update-note.tsx";
 import { Why } from "./parts/why.tsx";
 import { t } from "./strings/index.ts";
 
@@ -34,6 +35,7 @@ export function Page() {
       <Header />
       <main id="content" tabIndex={-1}>
         <TabNote />
+        <UpdateNote />
         <Notices />
         {view === "watch" ? <Watch /> : <Panel key={view} view={view} />}
       </main>

@@ -18,9 +18,14 @@ export type UpdateOutcome =
 export interface Offline {
   /** Reloads into the waiting version, unless a run holds its lock in this or another tab. */
   applyUpdate(): Promise<UpdateOutcome>;
+  /** SHA-256 of the base weights of the version that waits; null if none waits or it does not say. */
+  waitingBase(): Promise<string | null>;
   /** Asks the server whether there is a new version. */
   checkForUpdate(): Promise<void>;
 }
+
+/** A version that waits answers within this time, or is one that does not know the question. */
+const answerMs = 2000;
 
 /** An engine that was just ended gives its lock back within this time. */
 const lockMs = 2000;
@@ -46,6 +51,16 @@ export function registerOffline(options: { runLock: string; onState: (state: Off
       return navigator.locks
         .request(runLock, { signal: AbortSignal.timeout(lockMs) }, activate)
         .catch(() => ({ kind: "refused", reason: "run-in-progress", detail: t().update.runningElsewhere }));
+    },
+    async waitingBase() {
+      const waiting = (await pending)?.waiting;
+      if (!waiting) return null;
+      const { port1, port2 } = new MessageChannel();
+      waiting.postMessage("base", [port2]);
+      return new Promise((resolve) => {
+        port1.onmessage = ({ data }: MessageEvent<string | null>) => resolve(data);
+        setTimeout(() => resolve(null), answerMs);
+      });
     },
     async checkForUpdate() {
       await (await pending)?.update();

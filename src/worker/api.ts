@@ -80,6 +80,8 @@ export interface RunSummary {
   readonly bytes: number;
   /** Events committed so far. */
   readonly events: number;
+  /** SHA-256 of the base weights that its adapters belong to. */
+  readonly base: string;
   readonly incumbent: string;
   readonly imported: boolean;
 }

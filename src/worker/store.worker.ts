@@ -52,6 +52,7 @@ const summaryOf = (record: RunRecord): RunSummary => ({
   heldOut: record.heldOut,
   bytes: record.bytes,
   events: record.events,
+  base: record.base,
   incumbent: record.incumbent,
   imported: record.imported,
 });

@@ -251,6 +251,7 @@ export function summaryOf(run: string, status: RunSummary["status"] = "finished"
     heldOut: 0.47,
     bytes: 6_100_000,
     events,
+    base: "b".repeat(64),
     incumbent: "f".repeat(64),
     imported: false,
   };

@@ -124,6 +124,27 @@ describe("a tab that trains", () => {
   });
 });
 
+it("names the unfinished runs that an update with another base model would leave behind, and asks", async () => {
+  const client = new FakeClient();
+  client.stored = [summaryOf("run-0001", "paused", 20), summaryOf("run-0002", "finished", 20)];
+  const app = await pageWith(client);
+  let updates = 0;
+  app.activateUpdate = async () => {
+    updates += 1;
+    return { ok: true, value: null };
+  };
+  app.waitingBase = async () => "c".repeat(64);
+  await app.applyUpdate();
+  expect(app.leftBehind.value.map((run) => run.run)).toEqual(["run-0001"]);
+  expect(updates).toBe(0);
+  await app.applyUpdate({ anyway: true });
+  expect(app.leftBehind.value).toEqual([]);
+  expect(updates).toBe(1);
+  app.waitingBase = async () => "b".repeat(64);
+  await app.applyUpdate();
+  expect(updates).toBe(2);
+});
+
 describe("room for a run", () => {
   it("grows with pictures and rounds: the default's 40 rounds took 45 MB", () => {
     const bytes = expectedBytes(defaultContour, 40);

@@ -63,7 +63,8 @@ function Legend({ chart }: { readonly chart: ChartData }) {
   );
 }
 
-function Canvas({ chart, theme }: { readonly chart: ChartData; readonly theme: string }) {
+/** The drawing of a chart; `theme` only says when to take other colours. */
+export function Canvas({ chart, theme }: { readonly chart: ChartData; readonly theme: string }) {
   const host = useRef<HTMLDivElement>(null);
   const newest = useRef(chart);
   const plot = useRef<Plot | null>(null);

@@ -1,5 +1,6 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import type { RunSummary } from "../../worker/api.ts";
+import { Canvas } from "../charts/charts.tsx";
 import type { ChartData } from "../charts/data.ts";
 import { compareHeldOut, differences } from "../compare.ts";
 import { useApp } from "../context.ts";
@@ -72,20 +73,6 @@ interface CurvesProps {
 function Curves({ name, chart, names }: CurvesProps) {
   const app = useApp();
   const s = t().compare;
-  const host = useRef<HTMLDivElement>(null);
-  const theme = app.settings.value.theme;
-  useEffect(() => {
-    if (!chart) return;
-    let end: (() => void) | null = null;
-    let wanted = true;
-    void import("../charts/plot.ts").then(({ createPlot }) => {
-      if (wanted && host.current) end = createPlot(host.current, chart, 168).dispose;
-    });
-    return () => {
-      wanted = false;
-      end?.();
-    };
-  }, [chart, theme]);
   return (
     <figure class="chart">
       <figcaption>
@@ -95,7 +82,7 @@ function Curves({ name, chart, names }: CurvesProps) {
         <p class="quiet empty">{s.noEvaluation}</p>
       ) : (
         <>
-          <div class="plot" ref={host} role="img" aria-label={s.chart(name)} />
+          <Canvas chart={chart} theme={app.settings.value.theme} />
           <p class="quiet">
             {s.last}: {chart.series.map((series, index) => `${names[index]} ${lastOf(series)}`).join("; ")}
           </p>

@@ -60,60 +60,64 @@ export function RunRow({ run, ticked, onTick }: RunRowProps) {
         {minute(run.startedAt)} <span class="quiet">{s.seed(run.seed)}</span>{" "}
         {run.imported && <span class="quiet">· {s.importedBadge}</span>}
       </td>
-      <td data-label={c.round}>
+      <td class="run-number" data-label={c.round}>
         {run.round} / {run.rounds}
       </td>
-      <td data-label={c.updates}>
+      <td class="run-number" data-label={c.updates}>
         ✓ {run.accepted} ✗ {run.rejected}
       </td>
       <td data-label={c.heldOut}>{run.heldOut === null ? "–" : share(run.heldOut)}</td>
-      <td data-label={c.size}>{bytes(run.bytes)}</td>
+      <td class="run-number" data-label={c.size}>
+        {bytes(run.bytes)}
+      </td>
       <td data-label={c.status}>{s.status[run.status]}</td>
-      <td class="run-actions">
-        {state && !current && (
-          <button type="button" class="link" disabled={training} onClick={() => void app.openRun(state, false)}>
-            {s.open}
-          </button>
-        )}
-        {state && resumable && (!current || !training) && (
-          <button
-            type="button"
-            class="link"
-            disabled={training || !app.canTrain.value}
-            onClick={() => void app.openRun(state, true)}
-          >
-            {s.resume}
-          </button>
-        )}
-        <button type="button" class="link" disabled={!writes} onClick={() => setAsking("rename")}>
-          {s.rename}
-        </button>
-        <button type="button" class="link" onClick={() => void exportZip()}>
-          {s.exportRun}
-        </button>
-        <button type="button" class="link" disabled={run.incumbent === "base"} onClick={() => void exportAdapter()}>
-          {s.exportAdapter}
-        </button>
-        {asking === "delete" ? (
-          <span class="run-confirm">
-            {s.confirmAbout(run.name)}{" "}
-            <button type="button" class="link danger" onClick={() => void app.deleteRun(run.run)}>
-              {s.confirm}
-            </button>{" "}
-            <button type="button" class="link" onClick={() => setAsking(null)}>
-              {s.cancel}
+      <td>
+        <div class="run-actions">
+          {state && !current && (
+            <button type="button" class="link" disabled={training} onClick={() => void app.openRun(state, false)}>
+              {s.open}
             </button>
-          </span>
-        ) : (
-          <button
-            type="button"
-            class="link danger"
-            disabled={!writes || (current && training)}
-            onClick={() => setAsking("delete")}
-          >
-            {s.remove}
+          )}
+          {state && resumable && (!current || !training) && (
+            <button
+              type="button"
+              class="link"
+              disabled={training || !app.canTrain.value}
+              onClick={() => void app.openRun(state, true)}
+            >
+              {s.resume}
+            </button>
+          )}
+          <button type="button" class="link" disabled={!writes} onClick={() => setAsking("rename")}>
+            {s.rename}
           </button>
-        )}
+          <button type="button" class="link" onClick={() => void exportZip()}>
+            {s.exportRun}
+          </button>
+          <button type="button" class="link" disabled={run.incumbent === "base"} onClick={() => void exportAdapter()}>
+            {s.exportAdapter}
+          </button>
+          {asking === "delete" ? (
+            <span class="run-confirm">
+              {s.confirmAbout(run.name)}{" "}
+              <button type="button" class="link danger" onClick={() => void app.deleteRun(run.run)}>
+                {s.confirm}
+              </button>{" "}
+              <button type="button" class="link" onClick={() => setAsking(null)}>
+                {s.cancel}
+              </button>
+            </span>
+          ) : (
+            <button
+              type="button"
+              class="link danger"
+              disabled={!writes || (current && training)}
+              onClick={() => setAsking("delete")}
+            >
+              {s.remove}
+            </button>
+          )}
+        </div>
       </td>
     </tr>
   );
@@ -131,6 +135,7 @@ function Rename({ run, onDone }: { readonly run: RunSummary; readonly onDone: ()
   return (
     <form class="rename" onSubmit={(event) => void submit(event)}>
       <input
+        type="text"
         aria-label={s.renameLabel(run.name)}
         value={name}
         required
@@ -141,7 +146,7 @@ function Rename({ run, onDone }: { readonly run: RunSummary; readonly onDone: ()
         {s.saveName}
       </button>
       <button type="button" class="link" onClick={onDone}>
-        {s.cancel}
+        {s.keepName}
       </button>
     </form>
   );

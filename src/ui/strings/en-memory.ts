@@ -29,6 +29,7 @@ export const runs = {
   rename: "Rename",
   renameLabel: (name: string) => `New name of ${name}`,
   saveName: "Save name",
+  keepName: "Cancel",
   renamed: (name: string) => `The run is called ${name} now.`,
   persistGranted: "The browser agreed.",
   confirmAbout: (name: string) => `${name} with its pairs, adapters and journal will be gone for good.`,
@@ -108,6 +109,10 @@ export const tabs = {
 export const update = {
   running: "A run is going on. Pause it or let it finish, then update; the new version waits.",
   runningElsewhere: "Another tab has a run open. Stop it there, or close that tab, then update; the new version waits.",
+  leftBehind: (names: string) =>
+    `The new version has another base model, and these unfinished runs belong to the present one: ${names}. They stay here to be looked at and exported, but cannot go on after the update. Finish them first, or update all the same.`,
+  anyway: "Update all the same",
+  notNow: "Not now",
   none: "No new version is waiting.",
   noOfflineCopy: "This browser or window keeps no offline copy (HTTPS or localhost is needed).",
   devServer: "The dev server keeps no offline copy.",
