@@ -2,7 +2,6 @@
 // a: (R,K)  b: (K,N), or (N,K) if NT  y: (Z,R,N), summed by matmul_sum if Z > 1; K and N multiples of 4.
 // A workgroup owns ROWS rows and WX vec4 of columns. Its SLICES threads of one column each take every SLICES-th vec4 of
 // k, so that few rows and columns still keep many threads busy; the first one adds up, in fixed order. One barrier.
-#if F16: enable f16;
 const ROWS: u32 = 1u;
 const WX: u32 = 16u;
 const SLICES: u32 = 8u;
@@ -26,10 +25,10 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u)
   #for i < ROWS: var c$i = vec4f();
   for (var k = begin + l.y; k < end; k += SLICES) {
     #if !NT
-      #for q < 4: let b$q = vec4f(b[(4u * k + $qu) * p.N4 + m]);
+      #for q < 4: let b$q = loadB((4u * k + $qu) * p.N4 + m);
     #end
     #if NT
-      #for q < 4: let t$q = vec4f(b[(4u * m + $qu) * p.K4 + k]);
+      #for q < 4: let t$q = loadB((4u * m + $qu) * p.K4 + k);
       let b0 = vec4f(t0.x, t1.x, t2.x, t3.x);
       let b1 = vec4f(t0.y, t1.y, t2.y, t3.y);
       let b2 = vec4f(t0.z, t1.z, t2.z, t3.z);

@@ -5,7 +5,6 @@
 // vec4 of row l mod LANES and broadcasts it, so a costs 1/LANES of the loads. That needs subgroups of at least LANES;
 // the result does not depend on their size.
 #if BROADCAST: enable subgroups;
-#if F16: enable f16;
 const LANES: u32 = 1u;
 const LOADS: u32 = 8u;
 const BROADCAST: u32 = 0u;
@@ -39,17 +38,17 @@ fn main(
   #if NT: var at = m * 4u * p.K4 + begin;
   for (var k = begin; k < end; k++) {
     #if !NT
-      let b0 = vec4f(b[at]);
-      let b1 = vec4f(b[at + p.N4]);
-      let b2 = vec4f(b[at + 2u * p.N4]);
-      let b3 = vec4f(b[at + 3u * p.N4]);
+      let b0 = loadB(at);
+      let b1 = loadB(at + p.N4);
+      let b2 = loadB(at + 2u * p.N4);
+      let b3 = loadB(at + 3u * p.N4);
       at += 4u * p.N4;
     #end
     #if NT
-      let t0 = vec4f(b[at]);
-      let t1 = vec4f(b[at + p.K4]);
-      let t2 = vec4f(b[at + 2u * p.K4]);
-      let t3 = vec4f(b[at + 3u * p.K4]);
+      let t0 = loadB(at);
+      let t1 = loadB(at + p.K4);
+      let t2 = loadB(at + 2u * p.K4);
+      let t3 = loadB(at + 3u * p.K4);
       let b0 = vec4f(t0.x, t1.x, t2.x, t3.x);
       let b1 = vec4f(t0.y, t1.y, t2.y, t3.y);
       let b2 = vec4f(t0.z, t1.z, t2.z, t3.z);

@@ -3,7 +3,6 @@
 // A workgroup of TX · TY threads owns a tile of TY · ROWS rows and TX · COLS vec4 of columns, a thread ROWS × COLS vec4
 // of it. The workgroup copies KT vec4 of k of both operands into shared memory, waits, multiplies, waits. Two barriers a
 // copy: the textbook kernel of GPUs, slow where a barrier costs microseconds.
-#if F16: enable f16;
 const TX: u32 = 16u;
 const TY: u32 = 8u;
 const ROWS: u32 = 8u;
@@ -43,7 +42,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
       for (var t = l; t < 4u * KT * WIDTH; t += THREADS) {
         let at = 4u * k + t / WIDTH;
         let n = min(column + t % WIDTH, p.N4 - 1u);
-        tileB[t] = select(vec4f(), vec4f(b[min(at, 4u * end - 1u) * p.N4 + n]), at < 4u * end);
+        tileB[t] = select(vec4f(), loadB(min(at, 4u * end - 1u) * p.N4 + n), at < 4u * end);
       }
     #end
     #if NT
@@ -51,7 +50,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
         let at = k + t % KT;
         let n = t / KT;
         let from = min(column + n, p.N4 - 1u) * 4u * p.K4 + min(at, end - 1u);
-        #for q < 4: let t$q = select(vec4f(), vec4f(b[from + $qu * p.K4]), at < end);
+        #for q < 4: let t$q = select(vec4f(), loadB(from + $qu * p.K4), at < end);
         let to = t % KT * 4u * WIDTH + n;
         tileB[to] = vec4f(t0.x, t1.x, t2.x, t3.x);
         tileB[to + WIDTH] = vec4f(t0.y, t1.y, t2.y, t3.y);

@@ -38,7 +38,7 @@ fn main(
     #if BROADCAST: let own = a[min(k + step, end - 1u) * R4 + column];
     var v: vec4f;
     #for s < STEP
-      let x$s = select(vec4f(), b[min(k + $su, end - 1u) * p.N4 + nn], k + $su < end);
+      let x$s = select(vec4f(), loadB(min(k + $su, end - 1u) * p.N4 + nn), k + $su < end);
       #for q < QUADS
         #if BROADCAST: v = subgroupBroadcast(own, $su * QUADS + $qu);
         #if !BROADCAST: v = a[min(k + $su, end - 1u) * R4 + min(m4 + $qu, R4 - 1u)];

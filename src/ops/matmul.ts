@@ -127,7 +127,8 @@ export function productOf(
   });
 }
 
-function anyProduct(
+/** The same by the plain loop of matmul_any, for any sizes: what the other kernels are checked against. y is (R,N), K is summed. */
+export function anyProduct(
   { g }: OpContext,
   kind: Product,
   { R, K, N, plusRows }: { R: number; K: number; N: number; plusRows: number },

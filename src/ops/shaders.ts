@@ -6,7 +6,7 @@
  *
  *     #include matmul_output               shaders/include/matmul_output.wgsl
  *     #for i < ROWS: var c$i = vec4f();    the text once for i = 0 … ROWS − 1
- *     #if F16: enable f16;                 the text if the constant is not 0; #if !F16 if it is
+ *     #if BROADCAST: enable subgroups;     the text if the constant is not 0; #if !BROADCAST if it is
  *
  * #for and #if without a text after the colon take the lines up to #end.
  */
@@ -20,7 +20,7 @@ const parts = import.meta.glob<string>("../../shaders/include/*.wgsl", {
 type Constants = ReadonlyMap<string, number>;
 
 /**
- * Text of `name`, or of `name?ROWS=8&F16=1`: what an `override` cannot set (sizes of arrays, types, the number of
+ * Text of `name`, or of `name?ROWS=8&NT=1`: what an `override` cannot set (sizes of arrays, types, the number of
  * copies) is declared as `const ROWS: u32 = 4u;` in the file and replaced here; the element type of an elementwise kernel
  * likewise (`name?V=vec4f` and `alias V = f32;`). Throws for an unknown shader or constant.
  */

@@ -89,6 +89,7 @@ const TN: Readonly<Record<string, Kernel>> = {
 export const kernelsOf = (product: Product): Readonly<Record<string, Kernel>> => (product === "tn" ? TN : NN);
 
 export interface Choice {
+  readonly name: string;
   readonly kernel: Kernel;
   /** Parts that the sum is split into. */
   readonly Z: number;
@@ -101,8 +102,10 @@ export function parseChoice(product: Product, choice: string): Choice {
   const Z = Number(parts ?? 1);
   if (!kernel || !Number.isInteger(Z) || Z < 1)
     throw new Error(`matmul: there is no kernel ${choice} for ${product} in this version`);
-  return { kernel, Z };
+  return { name, kernel, Z };
 }
+
+export const choiceName = ({ name, Z }: Pick<Choice, "name" | "Z">): string => (Z === 1 ? name : `${name}/${Z}`);
 
 /** Rows vary from batch to batch: shapes are told apart by the next power of two. */
 const bucket = (rows: number): number => 2 ** Math.ceil(Math.log2(rows));
@@ -122,16 +125,12 @@ export function chooseKernel(
 ): Choice {
   const tuned = variants.tuned?.[key];
   if (tuned !== undefined) return parseChoice(product, tuned);
-  const kernels = kernelsOf(product);
   const family = variants.matmul === "plain" || N < 32 ? "plain" : variants.matmul;
-  if (product === "tn") {
-    const kernel = kernels[`${family}-16`] as Kernel;
-    const tiles = Math.ceil(rows / kernel.rows) * Math.ceil(N / 4 / kernel.columns);
-    // Enough workgroups to fill a device, parts of at least 64 rows.
-    return { kernel, Z: Math.max(1, Math.min(Math.floor(K / 64), Math.ceil(64 / tiles))) };
-  }
-  const height = { plain: 8, sg4: 8, sg8: 16 } as const;
-  return { kernel: kernels[`${family}-${height[family]}`] as Kernel, Z: 1 };
+  if (product !== "tn") return parseChoice(product, family === "sg8" ? "sg8-16" : `${family}-8`);
+  const choice = parseChoice(product, `${family}-16`);
+  const tiles = Math.ceil(rows / choice.kernel.rows) * Math.ceil(N / 4 / choice.kernel.columns);
+  // Enough workgroups to fill a device, parts of at least 64 rows.
+  return { ...choice, Z: Math.max(1, Math.min(Math.floor(K / 64), Math.ceil(64 / tiles))) };
 }
 
 /**
