@@ -14,10 +14,11 @@ struct P { B: u32, T: u32, H: u32, KV: u32, scale: f32 }
 override WG: u32 = 32;
 const PAD = 0x80000000u;
 const PREFIX = 0x20000000u;
+const DOCUMENT = 0x1fff0000u;
 
 fn sees(i: u32, j: u32, mi: u32, mj: u32) -> bool {
   let seg = mj & 0xffffu;
-  return (mj & PAD) == 0u && (j <= i || (mi & mj & PREFIX) != 0u) && (seg == 0u || seg == (mi & 0xffffu));
+  return (mj & PAD) == 0u && ((mi ^ mj) & DOCUMENT) == 0u && (j <= i || (mi & mj & PREFIX) != 0u) && (seg == 0u || seg == (mi & 0xffffu));
 }
 
 @compute @workgroup_size(WG)

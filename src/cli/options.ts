@@ -41,6 +41,7 @@ export const trainingOptions = {
     default: 1,
     min: 1,
   },
+  "padding-free": { type: "flag", help: "rows share sequences instead of being padded to the longest" },
   "gradient-checkpointing": { type: "flag", help: "less memory for more time: activations are computed twice" },
   steps: { type: "whole", help: "optimizer steps (by default once through the file)", min: 1 },
   "lora-r": { type: "whole", help: "rank of a new adapter", default: 8, min: 1 },

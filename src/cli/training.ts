@@ -91,6 +91,7 @@ export async function train<R>(
   }
   const training = new AdapterTraining(on.runtime, on.weights, start, on.pace, {
     checkpointing: values["gradient-checkpointing"],
+    paddingFree: values["padding-free"],
   });
   const hyper = {
     learningRate,

@@ -6,9 +6,12 @@
  *
  * Every answer predicts its n tokens from its own copy of the last prompt token on, so the rows whose logits are needed
  * are distinct, the prompt is computed once, and positions are those of the unpacked sequence.
+ *
+ * A sequence of T tokens holds one such row and padding, or, padding-free, several rows one behind the other, which the
+ * mask keeps apart as documents.
  */
 import type { Picture } from "../base/records.ts";
-import { IMAGE, info, NONE, PAD, PREFIX } from "../ops/mask.ts";
+import { DOCUMENTS, document, IMAGE, info, NONE, PAD, PREFIX } from "../ops/mask.ts";
 import { imageTokens, type ModelConfig } from "./config.ts";
 
 export interface PackedRow {
@@ -17,14 +20,19 @@ export interface PackedRow {
   readonly answers: readonly (readonly number[])[];
 }
 
-/** Sizes of a plan: B rows of T tokens, M predicted tokens, S answers, pictures or none. */
+/** Sizes of a plan: B sequences of T tokens, M predicted tokens, S answers, pictures or none. */
 export interface PackShape {
   readonly B: number;
   readonly T: number;
   readonly M: number;
   readonly S: number;
   readonly pictures: boolean;
+  /** Padding-free: rows that share the B sequences. Left out: each has a sequence of its own. */
+  readonly rows?: number;
 }
+
+/** Rows that a plan takes. */
+export const rowsOf = ({ B, rows }: PackShape): number => rows ?? B;
 
 export interface Packed {
   readonly id: Uint32Array;
@@ -60,16 +68,66 @@ const up = (n: number, step: number) => Math.max(step, Math.ceil(n / step) * ste
 /** Up to a quarter of the power of two below n, at least 64: building a plan costs more than computing a few rows too many. */
 const coarse = (n: number) => up(n, Math.max(64, 2 ** (Math.floor(Math.log2(Math.max(1, n))) - 2)));
 
+export interface ShapeOptions {
+  /** Rows that the plan takes at least. */
+  readonly B?: number;
+  /** Several rows share a sequence, so that little is padded; shapes then differ more, and plans serve fewer batches. */
+  readonly paddingFree?: boolean;
+}
+
 /** The smallest plan, rounded so that few plans serve many batches, that takes these rows. */
-export function shapeFor(config: ModelConfig, rows: readonly PackedRow[], minimum: { B?: number } = {}): PackShape {
+export function shapeFor(config: ModelConfig, rows: readonly PackedRow[], minimum: ShapeOptions = {}): PackShape {
   const answers = rows.flatMap((row) => row.answers);
+  const lengths = rows.map((row) => rowLength(config, row));
+  const size = minimum.paddingFree
+    ? { ...cheapest(config, lengths), rows: Math.max(rows.length, minimum.B ?? 1) }
+    : { B: Math.max(rows.length, minimum.B ?? 1), T: up(Math.max(...lengths), 8) };
   return {
-    B: Math.max(rows.length, minimum.B ?? 1),
-    T: up(Math.max(...rows.map((row) => rowLength(config, row))), 8),
+    ...size,
     M: coarse(answers.reduce((sum, answer) => sum + answer.length, 0)),
     S: Math.max(answers.length, (minimum.B ?? 1) * Math.max(...rows.map((row) => row.answers.length))),
     pictures: rows.some((row) => row.picture !== null),
   };
+}
+
+/** Which sequence a row lies in, from which of its tokens on, and as its how manieth document. */
+interface RowPlace {
+  readonly sequence: number;
+  readonly at: number;
+  readonly document: number;
+}
+
+/** First fit, longest first, in sequences of T tokens: a place for each row, and the number of sequences. */
+function placeRows(lengths: readonly number[], T: number): { places: readonly RowPlace[]; B: number } {
+  const sequences: { tokens: number; documents: number }[] = [];
+  const places: RowPlace[] = [];
+  const longestFirst = [...lengths.keys()].sort((a, b) => (lengths[b] as number) - (lengths[a] as number) || a - b);
+  for (const row of longestFirst) {
+    const length = lengths[row] as number;
+    let found = sequences.find(({ tokens, documents }) => tokens + length <= T && documents < DOCUMENTS);
+    if (!found) {
+      found = { tokens: 0, documents: 0 };
+      sequences.push(found);
+    }
+    places[row] = { sequence: sequences.indexOf(found), at: found.tokens, document: found.documents };
+    found.tokens += length;
+    found.documents++;
+  }
+  return { places, B: sequences.length };
+}
+
+/** The length of sequences that costs least: longer ones pad less, and attention walks further. */
+function cheapest(config: ModelConfig, lengths: readonly number[]): { B: number; T: number } {
+  const { hidden_size: C, intermediate_size: F, num_attention_heads: H, num_key_value_heads: KV, head_dim: D } = config;
+  const longest = Math.max(...lengths);
+  const dense = 2 * C * (H + KV) * D + 3 * C * F; // multiply-adds of a token in one layer, attention aside
+  let best = { B: lengths.length, T: up(longest, 8), cost: Number.POSITIVE_INFINITY };
+  for (let T = up(longest, 8); T <= up(4 * longest, 8); T += up(Math.ceil(longest / 8), 8)) {
+    const { B } = placeRows(lengths, T);
+    const cost = B * T * (dense + H * D * T);
+    if (cost < best.cost) best = { B, T, cost };
+  }
+  return { B: best.B, T: best.T };
 }
 
 /** Patches of one picture, (patches, channels·patch²) in the order (channel, row, column), written from `start` of `out` on. */
@@ -91,17 +149,32 @@ function writePatches(config: ModelConfig, picture: Picture, out: Float32Array, 
           }
 }
 
+function placesOf(
+  config: ModelConfig,
+  rows: readonly PackedRow[],
+  { B, T, rows: shared }: PackShape,
+): readonly RowPlace[] {
+  if (shared === undefined) return rows.map((_, sequence) => ({ sequence, at: 0, document: 0 }));
+  const lengths = rows.map((row) => rowLength(config, row));
+  const { places, B: needed } = placeRows(lengths, T);
+  if (needed > B) throw new Error(`the rows need ${needed} sequences of ${T} tokens, the plan has ${B}`);
+  return places;
+}
+
 /** Throws if a row does not fit the shape or a token lies outside the vocabulary. */
-export function pack(config: ModelConfig, rows: readonly PackedRow[], { B, T, M, S, pictures }: PackShape): Packed {
+export function pack(config: ModelConfig, rows: readonly PackedRow[], shape: PackShape): Packed {
+  const { B, T, M, S, pictures } = shape;
   const count = imageTokens(config);
   const vision = config.vision;
   const width = vision ? vision.num_channels * vision.patch_size ** 2 : 0;
-  if (rows.length > B) throw new Error(`${rows.length} rows for a plan of ${B}`);
+  const most = rowsOf(shape);
+  if (rows.length > most) throw new Error(`${rows.length} rows for a plan of ${most}`);
+  const places = placesOf(config, rows, shape);
   const id = new Uint32Array(B * T);
   const words = new Uint32Array(B * T).fill(PAD);
   const pos = new Uint32Array(B * T);
-  const patches = pictures ? new Float32Array(B * count * width) : null;
-  const patchRow = pictures ? new Uint32Array(B * count).fill(NONE) : null;
+  const patches = pictures ? new Float32Array(most * count * width) : null;
+  const patchRow = pictures ? new Uint32Array(most * count).fill(NONE) : null;
   const index = new Uint32Array(M).fill(NONE);
   const inverse = new Uint32Array(B * T).fill(NONE);
   const target = new Uint32Array(M);
@@ -112,14 +185,15 @@ export function pack(config: ModelConfig, rows: readonly PackedRow[], { B, T, M,
   for (const [b, row] of rows.entries()) {
     if (row.prompt.length === 0) throw new Error("a prompt must have at least one token");
     if (rowLength(config, row) > T) throw new Error(`a row of ${rowLength(config, row)} tokens for a plan of ${T}`);
-    let t = b * T;
+    const place = places[b] as RowPlace;
+    let t = place.sequence * T + place.at;
     const put = (token: number, word: number, position: number) => {
       if (position >= config.max_position_embeddings)
         throw new Error(
           `a sequence of more than ${config.max_position_embeddings} tokens, which is all that the model takes: shorten it`,
         );
       id[t] = token;
-      words[t] = word;
+      words[t] = (word | document(place.document)) >>> 0;
       pos[t] = position;
       t++;
     };

@@ -7,7 +7,7 @@ import { headLogprob } from "../ops/logprob.ts";
 import { rmsnorm } from "../ops/rmsnorm.ts";
 import { imageTokens, type ModelConfig } from "./config.ts";
 import { decodeSequences } from "./decoder.ts";
-import type { Packed, PackShape } from "./packing.ts";
+import { type Packed, type PackShape, rowsOf } from "./packing.ts";
 import type { DecoderTensors } from "./weights.ts";
 
 export interface SequenceInputs {
@@ -36,7 +36,7 @@ export function sequenceInputs(g: Graph, config: ModelConfig, shape: PackShape):
     id: u32("id", B * T),
     info: u32("info", B * T),
     pos: u32("pos", B * T),
-    patches: pictures ? g.input("patches", [B * count, width]) : null,
+    patches: pictures ? g.input("patches", [rowsOf(shape) * count, width]) : null,
     index: u32("index", M),
     inverse: u32("inverse", B * T),
     target: u32("target", M),
@@ -44,7 +44,7 @@ export function sequenceInputs(g: Graph, config: ModelConfig, shape: PackShape):
     span: u32("span", S, 2),
     order: u32("order", B * T),
     start: u32("start", config.vocab_size + 1),
-    patchRow: pictures ? u32("patchRow", B * count) : null,
+    patchRow: pictures ? u32("patchRow", rowsOf(shape) * count) : null,
   };
 }
 

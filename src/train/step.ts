@@ -79,6 +79,8 @@ const PLANS_KEPT = 24;
 export interface TrainerOptions {
   /** Layers' activations are computed again in the backward pass: less memory for about a third more time. */
   readonly checkpointing?: boolean;
+  /** Rows share sequences instead of being padded to the longest: see `shapeFor`. */
+  readonly paddingFree?: boolean;
 }
 
 /**
@@ -92,6 +94,7 @@ export class Trainer {
   private readonly trainable: Trainable;
   private readonly pace: Pace | undefined;
   private readonly checkpointing: boolean;
+  private readonly paddingFree: boolean;
   /** Set by the first step that is not finite: see `adamw`. */
   private readonly halt: GPUBuffer;
   private updating: Promise<{ plan: Plan; update: Update }> | null = null;
@@ -103,13 +106,14 @@ export class Trainer {
     weights: ModelWeights,
     trainable: Trainable,
     pace?: Pace,
-    { checkpointing = false }: TrainerOptions = {},
+    { checkpointing = false, paddingFree = false }: TrainerOptions = {},
   ) {
     this.runtime = runtime;
     this.weights = weights;
     this.trainable = trainable;
     this.pace = pace;
     this.checkpointing = checkpointing;
+    this.paddingFree = paddingFree;
     this.halt = runtime.device.createBuffer({ label: "halt", size: 256, usage: STORAGE });
   }
 
@@ -157,7 +161,10 @@ export class Trainer {
   }
 
   private shapesOf(groups: readonly Group[], minimum: { B?: number }): PartShape[] {
-    return groups.map((group) => partShape(group, shapeFor(this.weights.config, group.rows, minimum)));
+    const { paddingFree } = this;
+    return groups.map((group) =>
+      partShape(group, shapeFor(this.weights.config, group.rows, { ...minimum, paddingFree })),
+    );
   }
 
   private async planFor(groups: readonly Group[], purpose: Purpose, minimum: { B?: number }): Promise<Built> {
