@@ -2,6 +2,7 @@
 
 import { Patience } from "./patience.ts";
 import type { Plan } from "./plan.ts";
+import { Trace } from "./trace.ts";
 
 export type ShaderSource = (name: string) => string;
 export type Constants = Readonly<Record<string, number>>;
@@ -17,6 +18,9 @@ export class Pipelines {
   private readonly pipelines = new Map<string, Promise<GPUComputePipeline>>();
   private readonly device: GPUDevice;
   private readonly source: ShaderSource;
+
+  /** Records runs of plans while it is on. */
+  readonly trace = new Trace();
 
   /** How to wait for this device. */
   readonly patience: Patience;

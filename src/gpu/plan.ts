@@ -7,6 +7,7 @@ import { align, layoutOf, rootOf, type Traced } from "./layout.ts";
 import type { Patience } from "./patience.ts";
 import type { Pipelines } from "./pipelines.ts";
 import { type Dispatched, type Profile, profileSteps } from "./profile.ts";
+import type { Trace } from "./trace.ts";
 
 const STORAGE_RW = 0x80 | 0x8 | 0x4; // STORAGE | COPY_DST | COPY_SRC: GPUBufferUsage does not exist in every worker scope
 const UNIFORM = 0x40 | 0x8;
@@ -57,6 +58,7 @@ export class Plan {
   private readonly kept: ReadonlyMap<number, GPUBuffer>;
   private readonly onDestroy: () => void;
   private readonly patience: Patience;
+  private readonly recorder: Trace;
   private staging: Staging[] = [];
   /** How often it has run. */
   runs = 0;
@@ -68,9 +70,11 @@ export class Plan {
     owned: readonly GPUBuffer[],
     kept: ReadonlyMap<number, GPUBuffer>,
     patience: Patience,
+    recorder: Trace,
     onDestroy: () => void,
   ) {
     this.patience = patience;
+    this.recorder = recorder;
     this.label = label;
     this.onDestroy = onDestroy;
     this.device = device;
@@ -156,6 +160,7 @@ export class Plan {
     let pass: GPUComputePassEncoder | null = null;
     let flops = 0;
     before?.(encoder);
+    const recording = this.recorder.begin(device, this.label, times * steps.length);
     const flush = () => {
       pass?.end();
       if (encoder) device.queue.submit([encoder.finish()]);
@@ -166,10 +171,15 @@ export class Plan {
     for (let i = 0; i < total; i++) {
       const step = steps[i % steps.length] as Dispatched;
       encoder ??= begin();
-      pass ??= encoder.beginComputePass({ label: this.label });
+      const timestampWrites = recording?.next(step.shader);
+      pass ??= encoder.beginComputePass({ label: this.label, ...(timestampWrites ? { timestampWrites } : {}) });
       pass.setPipeline(step.pipeline);
       pass.setBindGroup(0, step.group);
       pass.dispatchWorkgroups(...step.workgroups);
+      if (timestampWrites) {
+        pass.end();
+        pass = null;
+      }
       flops += step.flops;
       if (pace && flops > pace.budget && i < total - 1) {
         flush();
@@ -184,7 +194,9 @@ export class Plan {
     pass = null;
     encoder ??= begin();
     after?.(encoder);
+    recording?.resolve(encoder);
     flush();
+    void recording?.collect();
     this.runs += times;
     this.patience.submitted(this.label, this.work * times);
   }
@@ -289,7 +301,7 @@ export async function compile(label: string, graph: Traced, device: GPUDevice, p
   });
   const error = await device.popErrorScope();
   if (error) throw new Error(`plan ${label}: ${error.message}`);
-  const plan: Plan = new Plan(label, device, steps, owned, kept, pipelines.patience, () =>
+  const plan: Plan = new Plan(label, device, steps, owned, kept, pipelines.patience, pipelines.trace, () =>
     pipelines.plans.delete(plan),
   );
   pipelines.plans.add(plan);

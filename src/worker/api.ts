@@ -6,6 +6,7 @@
 import type { Contour } from "../base/contour.ts";
 import type { DeviceSummary, LoopEvent, Progress } from "../base/events.ts";
 import type { Pair, Picture } from "../base/records.ts";
+import type { PlanSpan } from "../base/spans.ts";
 import type { Capabilities, PowerPreference } from "./capabilities.ts";
 
 export type FailureCode =
@@ -202,6 +203,11 @@ export interface WorkerClient {
   ask(options: AskOptions): Promise<Result<{ readonly base: Answer; readonly improved: Answer }>>;
   /** Stores a preference pair (source "visitor", judge "visitor") and emits "corrected"; needs a run. */
   correct(options: CorrectOptions): Promise<Result<{ readonly pair: string }>>;
+
+  /** Records from now on when plans of the run ran and how long their kernels took, or stops; slower while it is on. */
+  trace(on: boolean): Promise<Result<null>>;
+  /** What has been recorded since it was turned on, oldest first. */
+  spans(): Promise<readonly PlanSpan[]>;
 
   /** Returns the function that ends the subscription. */
   on<K extends keyof ClientEvents>(type: K, callback: (payload: ClientEvents[K]) => void): () => void;

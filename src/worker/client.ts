@@ -238,6 +238,8 @@ export function createClient(): WorkerClient {
 
     ask: (options) => train((engine) => engine.ask(options)),
     correct: (options) => train((engine) => engine.correct(options)),
+    trace: (on) => train((engine) => engine.trace(on)),
+    spans: async () => (threads.hasEngine ? (await threads.engine()).spans() : []),
 
     on: (type, callback) => {
       listeners[type].add(callback);

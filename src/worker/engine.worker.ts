@@ -2,6 +2,7 @@
 import { expose, type Remote, wrap } from "comlink";
 import type { LoopEvent, Progress } from "../base/events.ts";
 import { openGpu } from "../gpu/device.ts";
+import type { Pipelines } from "../gpu/pipelines.ts";
 import { Pace } from "../gpu/plan.ts";
 import type { OnnxScorer } from "../judge/jury.ts";
 import { loadModel } from "../model/hf.ts";
@@ -43,6 +44,9 @@ let judge: Remote<JudgeApi> | null = null;
 let listeners: Remote<Listeners> | null = null;
 let modelUrl = "";
 let lastProgress = 0;
+/** Asked for by the developer panel; kept over runs, whose devices come and go. */
+let tracing = false;
+let pipelines: Pipelines | null = null;
 
 async function open({
   powerPreference,
@@ -61,8 +65,11 @@ async function open({
   const pace = new Pace();
   const setGentle = (on: boolean) => Object.assign(pace, on ? GENTLE : PACE);
   setGentle(gentle);
+  const runtime = runtimeOn(gpu);
+  pipelines = runtime.pipelines;
+  pipelines.trace.on = tracing;
   const engine = await Engine.create({
-    runtime: runtimeOn(gpu),
+    runtime,
     gpu,
     model,
     decode: (tokens) => decode(tokens),
@@ -145,6 +152,13 @@ const api = {
   setGentle: (gentle: boolean) => driver.setGentle(gentle),
   ask: (options: AskOptions) => attempt(() => driver.ask(options)),
   correct: (options: CorrectOptions) => attempt(() => driver.correct(options)),
+  trace: (on: boolean) =>
+    attempt(() => {
+      tracing = on;
+      if (pipelines) pipelines.trace.on = on;
+      return null;
+    }),
+  spans: () => pipelines?.trace.spans ?? [],
   dispose: () => driver.dispose(),
 };
 

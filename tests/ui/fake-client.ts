@@ -1,5 +1,6 @@
 /** A worker client without workers: it "trains" by handing out an invented log, one event a call of `tick`. */
 import type { LoopEvent } from "../../src/base/events.ts";
+import type { PlanSpan } from "../../src/base/spans.ts";
 import type {
   Answer,
   ClientEvents,
@@ -42,6 +43,7 @@ export class FakeClient implements WorkerClient {
   stored: RunSummary[] = [];
   refusal: Failure | null = null;
   tab: TabRole = "writer";
+  recorded: readonly PlanSpan[] = [];
   report: StorageReport = { usage: 84_300_000, quota: 12_000_000_000, persisted: false };
   corrections: { chosen: string; rejected: string }[] = [];
   readonly #listeners = new Map<keyof ClientEvents, Set<(payload: never) => void>>();
@@ -75,6 +77,15 @@ export class FakeClient implements WorkerClient {
   become(role: TabRole): void {
     this.tab = role;
     this.send("role", role);
+  }
+
+  async trace(on: boolean): Promise<Result<null>> {
+    this.calls.push(on ? "trace" : "trace off");
+    return ok(null);
+  }
+
+  async spans(): Promise<readonly PlanSpan[]> {
+    return this.recorded;
   }
 
   async start(options: StartOptions): Promise<Result<RunState>> {

@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 import type { JudgeRule } from "../../base/contour.ts";
 import { useApp } from "../context.ts";
+import { Profiler } from "../parts/profiler.tsx";
 import { judgeRules, type Theme, validRounds, validSeed } from "../settings.ts";
 import { t } from "../strings/index.ts";
 
@@ -130,6 +131,7 @@ export default function SettingsPanel() {
           {s.start}
         </button>
       </form>
+      <Profiler />
     </section>
   );
 }

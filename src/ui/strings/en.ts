@@ -6,6 +6,7 @@ import type { GpuChoice, NoGpuReason } from "../../worker/capabilities.ts";
 import type { Stage } from "../model.ts";
 import type { SessionStatus } from "../session.ts";
 import { compare, runs, space, tabs, update } from "./en-memory.ts";
+import { profiler } from "./en-profiler.ts";
 
 /** English. Its type is the catalogue that every other language has to fill (index.ts). */
 export const en = {
@@ -357,6 +358,7 @@ export const en = {
   tabs,
   update,
 
+  profiler,
   settings: {
     title: "Settings of the next run",
     about: "They apply when you start a run; a run in progress keeps its own.",
