@@ -1,7 +1,7 @@
 import { canonicalJson } from "../base/canonical.ts";
 import { StoreError } from "./errors.ts";
 import { pairDigest, sumJournal } from "./journal.ts";
-import { type ManifestFile, manifestVersion, writeManifest } from "./manifest.ts";
+import { inWords, type ManifestFile, writeManifest } from "./manifest.ts";
 import { rowOfPair } from "./rows.ts";
 import type { RunStore } from "./run.ts";
 import { zipWriter } from "./zip.ts";
@@ -74,7 +74,7 @@ export async function* exportRun(store: RunStore, options: ExportOptions): Async
     };
     for (const [name, bytes] of Object.entries(parts)) {
       const path = `adapters/${hash}/${name}`;
-      zip.entry(path, { stored: name.endsWith(".safetensors") }); // floats do not deflate
+      zip.entry(path, { stored: true }); // floats do not deflate, and the writer keeps the tables of what it has deflated
       zip.write(bytes);
       endFile(path);
       yield* zip.take();
@@ -83,10 +83,15 @@ export async function* exportRun(store: RunStore, options: ExportOptions): Async
 
   zip.entry("manifest.json", { stored: true });
   const { contour, seed, device, base, versions } = started;
+  const contains = {
+    events: lines.length,
+    pairs: ids.length,
+    visitorPairs,
+    adapters: sum.adapters.size,
+    deleted: sum.removed.size,
+  };
   zip.write(
     writeManifest({
-      format: "autodidact-run",
-      version: manifestVersion,
       run: store.run,
       title: options.title ?? store.run,
       seed,
@@ -94,7 +99,8 @@ export async function* exportRun(store: RunStore, options: ExportOptions): Async
       versions,
       device,
       contour,
-      contains: { events: lines.length, pairs: ids.length, visitorPairs, adapters: sum.adapters.size },
+      contains,
+      says: inWords(contains),
       head: { seq: last.seq, content: last.content, hash: last.hash },
       state,
       files,

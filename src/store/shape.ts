@@ -63,6 +63,12 @@ export const orNull =
   (value, path) =>
     value === null ? null : shape(value, path);
 
+/** A field that may be absent. */
+export const optional =
+  <T>(shape: Shape<T>): Shape<T | undefined> =>
+  (value, path) =>
+    value === undefined ? undefined : shape(value, path);
+
 export const listOf =
   <T>(shape: Shape<T>): Shape<readonly T[]> =>
   (value, path) => {

@@ -11,6 +11,7 @@ import {
   number,
   object,
   oneOf,
+  optional,
   orNull,
   recordOf,
   type Shape,
@@ -184,11 +185,8 @@ export const eventShape: Shape<LoopEvent> = (value, path) => {
   return value as LoopEvent;
 };
 
-const removedShape: Shape<readonly string[] | undefined> = (value, path) =>
-  value === undefined ? undefined : listOf(text())(value, path);
-
 const dataShape = object<JournalData>({
-  removed: removedShape as Shape<readonly string[]>,
+  removed: optional(listOf(text())) as Shape<readonly string[]>,
   pairs: listOf(object<JournalData["pairs"][number]>({ id: text(), digest: sha, status: statusShape })),
   status: listOf(object<JournalData["status"][number]>({ id: text(), status: statusShape })),
   adapters: listOf(object<JournalData["adapters"][number]>({ hash: sha, config: sha, optimizer: sha })),

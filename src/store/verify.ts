@@ -13,7 +13,7 @@ import {
   sumJournal,
   verifyJournal,
 } from "./journal.ts";
-import { type Manifest, readManifest } from "./manifest.ts";
+import { inWords, type Manifest, readManifest } from "./manifest.ts";
 import { pairOfRow } from "./rows.ts";
 import type { RunContents, RunStore } from "./run.ts";
 import { eventShape, lineShape } from "./shapes.ts";
@@ -37,6 +37,8 @@ export type ArchiveVerdict =
       readonly head: string;
       /** False if another tool has packed the archive again: its contents are as exported, its container is not. */
       readonly sealed: boolean;
+      /** What it contains, in plain words. */
+      readonly says: string;
     }
   | { readonly ok: false; readonly problems: readonly ArchiveProblem[] };
 
@@ -47,7 +49,7 @@ export type ArchiveVerdict =
 export function verifyArchive(bytes: Uint8Array, limits: ZipLimits = defaultLimits): ArchiveVerdict {
   const read = readArchive(bytes, limits);
   if (!read.ok) return read;
-  const { contents, sealed, head } = read;
+  const { contents, sealed, head, says } = read;
   return {
     ok: true,
     run: contents.state.run,
@@ -56,6 +58,7 @@ export function verifyArchive(bytes: Uint8Array, limits: ZipLimits = defaultLimi
     adapters: contents.adapters.length,
     head,
     sealed,
+    says,
   };
 }
 
@@ -84,7 +87,13 @@ export async function importRun(
 
 /** Everything of an archive that is in order, or what is wrong with it. */
 export type Read =
-  | { readonly ok: true; readonly contents: RunContents; readonly sealed: boolean; readonly head: string }
+  | {
+      readonly ok: true;
+      readonly contents: RunContents;
+      readonly sealed: boolean;
+      readonly head: string;
+      readonly says: string;
+    }
   | { readonly ok: false; readonly problems: readonly ArchiveProblem[] };
 
 /** More problems than this are not listed: the file is not what it says. */
@@ -117,10 +126,11 @@ export function readArchive(bytes: Uint8Array, limits: ZipLimits = defaultLimits
   if (!verdict.ok) for (const { message } of verdict.problems) report("journal.jsonl", message);
   checkEvents(events, lines, manifest, report);
   checkSeals(events, report);
+  checkTombstones(events, lines, report);
   const adapters = checkData(files, lines, pairs, manifest, report);
   if (problems.length > 0) return failed();
   const contents = { title: manifest.title, state: manifest.state, lines, events, pairs, adapters };
-  return { ok: true, contents, sealed, head: manifest.head.hash };
+  return { ok: true, contents, sealed, head: manifest.head.hash, says: inWords(manifest.contains) };
 }
 
 type Report = (where: string, message: string) => void;
@@ -270,6 +280,19 @@ function checkSeals(events: readonly LoopEvent[], report: Report): void {
   });
 }
 
+/** Every deletion in the journal is told by an event of its commit, and the other way round. */
+function checkTombstones(events: readonly LoopEvent[], lines: readonly JournalLine[], report: Report): void {
+  let told: string[] = [];
+  lines.forEach(({ seq, data }, i) => {
+    const event = events[i];
+    if (event?.type === "deleted") told.push(...event.pairs);
+    if (data === null) return;
+    if (canonicalJson(data.removed ?? []) !== canonicalJson(told))
+      report(`journal.jsonl, line ${i + 1}`, `event ${seq} deletes other pairs than the run's events say.`);
+    told = [];
+  });
+}
+
 /** Pairs, adapters and state must be exactly what the journal says. Returns the adapters. */
 function checkData(
   files: ReadonlyMap<string, Uint8Array>,
@@ -306,8 +329,15 @@ function checkData(
   )
     report("manifest.json", "its state is not the one in the journal.");
   const visitorPairs = pairs.filter((pair) => pair.task.source === "visitor").length;
-  const contains = { events: lines.length, pairs: pairs.length, visitorPairs, adapters: sum.adapters.size };
-  if (canonicalJson(contains) !== canonicalJson(manifest.contains))
+  const contains = {
+    events: lines.length,
+    pairs: pairs.length,
+    visitorPairs,
+    adapters: sum.adapters.size,
+    ...(manifest.version === 1 ? {} : { deleted: sum.removed.size }),
+  };
+  const says = manifest.version === 1 ? undefined : inWords(contains);
+  if (canonicalJson(contains) !== canonicalJson(manifest.contains) || says !== manifest.says)
     report("manifest.json", "it says that it contains something else than it does.");
 
   const adapters = readAdapters(files, sum.adapters, report);

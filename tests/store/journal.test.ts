@@ -148,4 +148,42 @@ describe("the journal", () => {
       { numRuns: 300, seed: 5 },
     );
   });
+
+  it("names the line of any single edit, and what was done to it (random edits)", () => {
+    const index = fc.nat({ max: lines.length - 1 });
+    const field = fc.constantFrom("round", "type", "at", "event", "data", "content", "previous", "hash");
+    fc.assert(
+      fc.property(fc.constantFrom("remove", "copy", "swap", "change"), index, index, field, (kind, i, j, key) => {
+        const changed = [...lines];
+        if (kind === "remove") changed.splice(i, 1);
+        if (kind === "copy") changed.splice(j, 0, at(i));
+        if (kind === "swap") [changed[i], changed[j]] = [at(j), at(i)];
+        if (kind === "change") {
+          const value = at(i)[key as keyof JournalLine];
+          const other = typeof value === "number" ? value + 1 : typeof value === "string" ? `${value}0` : { other: 1 };
+          changed[i] = { ...at(i), [key]: other } as JournalLine;
+        }
+        const found = problemsOf(changed);
+        if (kind === "remove") expect(found).toEqual([`missing ${i}`]);
+        if (kind === "copy") expect(found).toContain(`added ${i}`);
+        if (kind === "swap" && i !== j)
+          expect(found).toEqual(expect.arrayContaining([`reordered ${i}`, `reordered ${j}`]));
+        if (kind === "change") expect(found).toContain(`changed ${i}`);
+      }),
+      { numRuns: 400, seed: 6 },
+    );
+  });
+
+  it("has a tombstone for a deleted pair, in both chains", () => {
+    const data = { pairs: [], status: [], adapters: [], state: "0".repeat(64) };
+    const event = { type: "error", code: "", message: "", seq: 18, at: 1, round: 0 } as const;
+    const [plain] = journalLines(head, [event], data);
+    const id = [...sumJournal(lines).pairs.keys()][0] as string;
+    const [deleting] = journalLines(head, [event], { ...data, removed: [id] });
+    expect(deleting?.content).not.toBe(plain?.content);
+    expect(deleting?.hash).not.toBe(plain?.hash);
+    expect([...sumJournal([...lines, deleting as JournalLine]).removed]).toEqual([[id, 18]]);
+    const twice = journalLines(deleting as JournalLine, [{ ...event, seq: 19 }], { ...data, removed: [id] });
+    expect(() => sumJournal([...lines, deleting as JournalLine, ...twice])).toThrow(/event 19 deletes the pair/);
+  });
 });

@@ -5,7 +5,7 @@ import { CONTOURS, parseContour } from "../../base/contours.ts";
 import type { LoopEvent } from "../../base/events.ts";
 import { parseJson } from "../../base/input.ts";
 import type { summarise } from "../../loop/summary.ts";
-import { collect, exportRun } from "../../store/archive.ts";
+import { exportRun } from "../../store/archive.ts";
 import { decode } from "../../world/vocabulary.ts";
 import { defineCommand, UsageError } from "../args.ts";
 import { openJudge } from "../judge.ts";
@@ -57,7 +57,7 @@ export const loop = defineCommand({
       onInterrupt: () => out.note("stopping after this phase; go on with --resume"),
     });
     if (values.summary) await writeFile(values.summary, `${JSON.stringify(summary, null, 1)}\n`);
-    if (values.out) await writeFile(values.out, await collect(exportRun(store, { promptText: (ids) => decode(ids) })));
+    if (values.out) await writeFile(values.out, exportRun(store, { promptText: (ids) => decode(ids) }));
     out.result(summary, headline(summary));
     store.close();
     await policy.close();

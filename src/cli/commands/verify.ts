@@ -32,12 +32,12 @@ export const verify = defineCommand({
       const count = verdict.problems.length;
       throw new Error(`${argument} is rejected: ${count} ${count === 1 ? "problem" : "problems"}`);
     }
-    const { run, lines, pairs, adapters, head, sealed } = verdict;
+    const { run, lines, pairs, adapters, head, sealed, says } = verdict;
     const remark = sealed ? "" : "\nThe archive was packed again by another tool; its contents are as exported.";
     out.result(
       verdict,
       `${argument} is whole: run ${run}, ${lines} journal lines, ${pairs} pairs and ${adapters} adapters match.\n` +
-        `Last hash of the journal: ${head}${remark}`,
+        `It contains ${says}\nLast hash of the journal: ${head}${remark}`,
     );
     if (values.replay === null) return;
     const { report, device } = await repeat(bytes, values.replay, values.model, values["judge-model"]);
