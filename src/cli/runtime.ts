@@ -3,6 +3,8 @@ import { create, globals } from "webgpu";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { runtimeOn } from "../model/runtime.ts";
 import type { Runtime } from "../model/weights.ts";
+import { loadTuned, tuningKey } from "../ops/tune.ts";
+import { fileTuningStore } from "./tuning-file.ts";
 
 Object.assign(globalThis, globals);
 // Once, at module scope: Dawn's instance must outlive every device.
@@ -13,8 +15,12 @@ export interface NodeRuntime {
   readonly runtime: Runtime;
 }
 
-/** Opens the adapter that src/cli/adapter.mjs chose (its environment is set before this module loads). */
+/**
+ * Opens the adapter that src/cli/adapter.mjs chose (its environment is set before this module loads), with the kernels
+ * that `bench --tune` found for it, if it ever ran.
+ */
 export async function openNodeRuntime(): Promise<NodeRuntime> {
   const gpu = await openGpu(instance);
-  return { gpu, runtime: runtimeOn(gpu, { patient: true }) };
+  const tuned = await loadTuned(fileTuningStore(), tuningKey(gpu.summary));
+  return { gpu, runtime: runtimeOn(gpu, { patient: true, tuned }) };
 }

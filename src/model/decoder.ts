@@ -5,7 +5,7 @@
 import type { Tensor } from "../gpu/graph.ts";
 import { type AttentionShape, attention } from "../ops/attention.ts";
 import type { OpContext } from "../ops/context.ts";
-import { addResidual, swiglu } from "../ops/elementwise.ts";
+import { swiglu } from "../ops/elementwise.ts";
 import { type EmbedInputs, embed } from "../ops/embedding.ts";
 import { addRows, linear } from "../ops/linear.ts";
 import { rmsnorm } from "../ops/rmsnorm.ts";
@@ -53,10 +53,10 @@ function decoderLayer(
   const q = rope(ctx, linear(ctx, h, w.q_proj, lora.q_proj), pos, table, config.num_attention_heads);
   const k = rope(ctx, linear(ctx, h, w.k_proj, lora.k_proj), pos, table, config.num_key_value_heads);
   const v = linear(ctx, h, w.v_proj, lora.v_proj);
-  const x = addResidual(ctx, input, linear(ctx, attend(q, k, v), w.o_proj, lora.o_proj));
+  const x = linear(ctx, attend(q, k, v), w.o_proj, lora.o_proj, input);
   const m = rmsnorm(ctx, x, postNorm, config.rms_norm_eps);
   const gated = swiglu(ctx, linear(ctx, m, w.gate_proj, lora.gate_proj), linear(ctx, m, w.up_proj, lora.up_proj));
-  return addResidual(ctx, x, linear(ctx, gated, w.down_proj, lora.down_proj));
+  return linear(ctx, gated, w.down_proj, lora.down_proj, x);
 }
 
 /** Full sequences: (B·T) tokens → hidden states (B·T, hidden) before the final norm. */

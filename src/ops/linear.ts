@@ -1,8 +1,9 @@
 /** y = x Wᵀ (+ LoRA, + bias), forward and backward, for frozen and trainable weights. */
-import { grid, read, type Tensor, write } from "../gpu/graph.ts";
+import { grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
+import { addResidual } from "./elementwise.ts";
 import { ELEMENTWISE, lanes } from "./lanes.ts";
-import { matmulNN, matmulTN, reduceSum, transpose } from "./matmul.ts";
+import { matmulNN, matmulNT, matmulTN, reduceSum } from "./matmul.ts";
 
 /**
  * A weight in both orders: `w` (out, in) as in Hugging Face files, `wT` (in, out) for the forward pass. `w` is needed
@@ -22,14 +23,21 @@ export interface Lora {
   readonly scale: number; // alpha / r, or alpha / √r for rsLoRA
 }
 
-export function linear(ctx: OpContext, x: Tensor, weight: Weight, lora?: Lora): Tensor {
+/**
+ * y(R,out) = x(R,in) Wᵀ (+ LoRA, + bias), or with a `residual` (R,out): y = residual + x Wᵀ …, in the same kernel. As in
+ * `addResidual`, the residual then takes the gradient of y without a copy.
+ */
+export function linear(ctx: OpContext, x: Tensor, weight: Weight, lora?: Lora, residual?: Tensor): Tensor {
   const { g } = ctx;
-  const [R, K] = x.shape as [number, number];
+  const [R] = x.shape as [number, number];
   const N = weight.wT.shape[1] as number;
+  const { bias } = weight;
   const trainable = weight.w?.requiresGrad ?? false;
-  const needs = x.requiresGrad || trainable || lora !== undefined;
+  const needs = [x, bias, residual].some((t) => t?.requiresGrad) || trainable || lora !== undefined;
   const y = g.temp(`${weight.name}.y`, [R, N], needs);
-  matmulNN(ctx, x, weight.wT, y);
+  const plus = bias ?? residual;
+  if (residual) wantShape("linear", residual, [R, N]);
+  matmulNN(ctx, x, weight.wT, y, plus ? { plus } : {});
   let z: Tensor | null = null;
   if (lora) {
     z = g.temp(`${weight.name}.lora_z`, [R, lora.aT.shape[1] as number], true);
@@ -53,23 +61,19 @@ export function linear(ctx: OpContext, x: Tensor, weight: Weight, lora?: Lora): 
       matmulTN(ctx, dy, x, dw.tensor, { accumulate: dw.accumulate });
     }
     if (lora && z) {
-      const r = lora.aT.shape[1] as number;
-      const b = g.temp(`${weight.name}.lora_B`, [N, r]);
-      transpose(ctx, lora.bT, b);
-      const dz = g.temp(`${weight.name}.dlora_z`, [R, r]);
-      matmulNN(ctx, dy, b, dz, { scale: lora.scale });
+      const dz = g.temp(`${weight.name}.dlora_z`, z.shape);
+      matmulNT(ctx, dy, lora.bT, dz, { scale: lora.scale });
       const dbT = g.gradFor(lora.bT);
       matmulTN(ctx, z, dy, dbT.tensor, { scale: lora.scale, accumulate: dbT.accumulate });
       const daT = g.gradFor(lora.aT);
       matmulTN(ctx, x, dz, daT.tensor, { accumulate: daT.accumulate });
-      if (x.requiresGrad) {
-        const a = g.temp(`${weight.name}.lora_A`, [r, K]);
-        transpose(ctx, lora.aT, a);
-        matmulNN(ctx, dz, a, g.gradFor(x).tensor, { accumulate: true });
-      }
+      if (x.requiresGrad) matmulNT(ctx, dz, lora.aT, g.gradFor(x).tensor, { accumulate: true });
     }
+    if (bias?.requiresGrad) columnSum(ctx, dy, bias);
+    // Last: what comes after adds to dy, and nothing here reads it any more.
+    if (!bias && residual?.requiresGrad) g.shareGrad(residual, dy);
   });
-  return weight.bias ? addRows(ctx, y, weight.bias) : y;
+  return bias && residual ? addResidual(ctx, residual, y) : y;
 }
 
 /** y = x + table on every group of rows: x: (R,C), table of size k·C with k dividing R (k = 1: a bias). */

@@ -133,6 +133,18 @@ export function chooseKernel(
   return { ...choice, Z: Math.max(1, Math.min(Math.floor(K / 64), Math.ceil(64 / tiles))) };
 }
 
+/** What a run journals of the kernels that it is pinned to: the family, and every tuned shape. */
+export const variantRecord = ({ matmul, tuned }: Variants): Readonly<Record<string, string>> => ({ matmul, ...tuned });
+
+/** The variants of a journalled record, to replay a run with. Throws for a kernel that this version does not have. */
+export function variantsFrom(record: Readonly<Record<string, string>>): Variants {
+  const { matmul, ...tuned } = record;
+  if (matmul !== "plain" && matmul !== "sg4" && matmul !== "sg8")
+    throw new Error(`matmul: there is no kernel family ${matmul} in this version`);
+  for (const [shape, choice] of Object.entries(tuned)) parseChoice(shape.split(" ")[0] as Product, choice);
+  return { matmul, tuned };
+}
+
 /**
  * Kernel family for an adapter. The broadcast kernels read lanes 0…3 or 0…7, so every subgroup must have that many:
  * `subgroupMinSize` says so. Their result does not depend on the subgroup size, but differs in rounding from "plain".

@@ -14,6 +14,7 @@ import type { PackedRow } from "../model/packing.ts";
 import { type LoraAdapter, type LoraPair, loraScaling, parseAdapter, writeAdapter } from "../model/peft.ts";
 import { readSafetensors, toFloat32, writeSafetensors } from "../model/safetensors.ts";
 import { FlatTensors, LoraWeights, ModelWeights, mergedTensors, type Runtime } from "../model/weights.ts";
+import { variantRecord } from "../ops/variants.ts";
 import type { Group } from "./groups.ts";
 import { Scorer, type Trainable, Trainer } from "./step.ts";
 
@@ -77,7 +78,7 @@ export class Engine {
 
   private constructor(options: EngineOptions, weights: ModelWeights) {
     this.runtime = options.runtime;
-    this.device = { ...options.gpu.summary, variants: { matmul: options.runtime.variants.matmul } };
+    this.device = { ...options.gpu.summary, variants: variantRecord(options.runtime.variants) };
     this.base = options.model.hash;
     this.config = options.model.config;
     this.decode = options.decode;
