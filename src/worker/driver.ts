@@ -18,6 +18,8 @@ export interface OpenEngine {
   readonly engine: EnginePort;
   readonly lost: Promise<string>;
   setGentle(gentle: boolean): void;
+  /** Forgets every adapter but these; the store has them all. */
+  keep(adapters: ReadonlySet<string>): void;
   close(): Promise<void>;
 }
 
@@ -374,6 +376,7 @@ export class Driver {
         if (active.broken) await this.catchUp(active);
         const state = await active.loop.advance();
         active.recoveries = 0;
+        active.opened.keep(new Set([state.incumbent, state.best, state.candidate?.adapter ?? "base"]));
         return state;
       } catch (error) {
         if (error instanceof Interrupted) return null;

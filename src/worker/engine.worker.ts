@@ -79,6 +79,7 @@ async function open({
     engine,
     lost: gpu.lost.then(({ expected, message }) => (expected ? new Promise<string>(() => {}) : message)),
     setGentle,
+    keep: (adapters) => engine.keep(adapters),
     close: async () => {
       await engine.destroy();
       gpu.destroy();

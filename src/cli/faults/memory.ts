@@ -141,10 +141,7 @@ function inFolder(written: Written): Memory {
   return {
     kind: "folder",
     open(run) {
-      if (store === null) {
-        store = openFolderStore(disk, { run, io });
-        store.sweep();
-      }
+      store ??= openFolderStore(disk, { run, io });
       return store;
     },
     async reopen() {

@@ -30,7 +30,7 @@ export interface Played {
 }
 
 /** A run that is still in the air after this long hangs, in ms. */
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 600_000;
 const START = 1_700_000_000_000;
 /** More beginnings than any one fault needs. */
 const ATTEMPTS = 6;

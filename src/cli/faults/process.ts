@@ -159,6 +159,7 @@ export class FaultyProcess {
       }),
       lost: Promise.race([device.lost, lostBeneath(runtime.device)]),
       setGentle: () => undefined,
+      keep: (adapters) => engine.keep(adapters),
       close: () => engine.destroy(),
     };
   }
