@@ -9,7 +9,7 @@ import type { DecodeCache } from "../ops/decode.ts";
 import { embed } from "../ops/embedding.ts";
 import { PAD } from "../ops/mask.ts";
 import { ropeTable } from "../ops/rope.ts";
-import { SAMPLE_SETTING, type SampleState, type Sampling, sampleNext, sampleSetting } from "../ops/sample.ts";
+import { type SampleState, type Sampling, sampleNext, sampleSetting, settingSize } from "../ops/sample.ts";
 import { imageTokens, type ModelConfig } from "./config.ts";
 import { embedPatches, logitsOf } from "./decoder.ts";
 import type { Generated, Prompt } from "./generate.ts";
@@ -24,6 +24,8 @@ export interface BatchShape {
   readonly TP: number;
   readonly TS: number;
   readonly pictures: boolean;
+  /** States of the grammar, 0: none. */
+  readonly grammar: number;
 }
 
 /** Where the answers of a batch come from: what the kernels compute with, and the model's tensors. */
@@ -42,6 +44,8 @@ export function planRows(active: number, most: number): number {
   const step = Math.max(16, 2 ** (Math.floor(Math.log2(Math.max(1, active - 1))) - 1));
   return Math.min(most, Math.ceil(active / step) * step);
 }
+
+const ended = (done: Uint32Array, row: number): boolean => ((done[row] as number) & 1) === 1;
 
 interface Inputs {
   readonly id: Tensor;
@@ -141,13 +145,13 @@ export class Decoding {
       taken += chunk;
       if (taken >= maxNew) break;
       const [done, next] = (await this.prefill.read(this.state.done, this.state.next)) as [Uint32Array, Uint32Array];
-      const active = rows.filter((r) => done[r] === 0);
+      const active = rows.filter((r) => !ended(done, r));
       if (active.length === 0) break;
       const size = planRows(active.length, this.shape.G * K);
       if (size >= planRows(rows.length, this.shape.G * K)) continue;
       // Finished rows fill the new plan up: they are computed in vain and change nothing.
       const tokens = new Map(rows.map((r, n) => [r, next[n] as number]));
-      rows = [...active, ...rows.filter((r) => done[r] === 1)].slice(0, size);
+      rows = [...active, ...rows.filter((r) => ended(done, r))].slice(0, size);
       this.move(
         rows.map(slotOf),
         rows.map((r) => tokens.get(r) as number),
@@ -235,7 +239,7 @@ export class Decoding {
         const r = b * K + k;
         const all = Array.from(tokens.subarray(r * TS, r * TS + taken));
         const stop = all.findIndex((token) => stops.includes(token));
-        const finished = done[r] === 1 && stop >= 0;
+        const finished = ended(done, r) && stop >= 0;
         return { tokens: finished ? all.slice(0, stop + 1) : all, logprob: logp[r] as number, finished };
       }),
     );
@@ -271,10 +275,11 @@ function bindCommon({ weights, merged }: Policy, { G, K, TP, TS }: BatchShape, b
 const positions = (config: ModelConfig, wanted: number): number => Math.min(config.max_position_embeddings, wanted);
 
 /** `rows` decoded rows of the N samples that `buffers` keeps. */
-function bindState(buffers: Buffers, g: Graph, { G, K, TS }: BatchShape, rows: number): SampleState {
+function bindState(buffers: Buffers, g: Graph, shape: BatchShape, V: number, rows: number): SampleState {
+  const { G, K, TS, grammar } = shape;
   const N = G * K;
   return {
-    setting: buffers.bind(g, "setting", [SAMPLE_SETTING], "u32"),
+    setting: buffers.bind(g, "setting", [settingSize(grammar, V)], "u32"),
     slots: buffers.bind(g, "slots", [rows, 4], "u32"),
     pos: buffers.bind(g, "pos", [rows], "u32"),
     next: buffers.bind(g, "next", [rows], "u32"),
@@ -309,7 +314,7 @@ async function buildPrefill(policy: Policy, shape: BatchShape, buffers: Buffers)
   const embedded = embed(ctx, inputs, tensors.table, patches);
   const ends = { slots: inputs.endSlots, pos: inputs.endPos };
   const hidden = decodePrompts(ctx, tensors, embedded, { ...inputs, ends }, common);
-  const state = bindState(buffers, g, shape, G * K);
+  const state = bindState(buffers, g, shape, config.vocab_size, G * K);
   sampleNext(ctx, logitsOf(ctx, config, tensors, hidden), state);
   const prefill = await compile("prompt", g, device, pipelines);
   prefill.write(table, ropeTable(positions(config, TP + TS), config.head_dim, config.rope_theta));
@@ -323,7 +328,7 @@ async function buildDecoder(policy: Policy, shape: BatchShape, buffers: Buffers,
   const ctx = { g, variants };
   const common = bindCommon(policy, shape, buffers, g);
   const { config, tensors } = common;
-  const state = bindState(buffers, g, shape, rows);
+  const state = bindState(buffers, g, shape, config.vocab_size, rows);
   const info = g.input("text", [rows], "u32"); // zeros: every decoded token is text
   const embedded = embed(ctx, { id: state.next, info }, tensors.table, null);
   const hidden = decodeToken(ctx, tensors, embedded, state, common);

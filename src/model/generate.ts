@@ -64,7 +64,8 @@ export class Generator {
           `prompt of ${longest} tokens and ${options.maxNewTokens} new ones exceed the model's ${limit} positions`,
         );
       const G = from === 0 ? slice.length : planRows(slice.length, batch);
-      const shape: BatchShape = { G, K, TP, TS: options.maxNewTokens, pictures };
+      const grammar = options.grammar?.states ?? 0;
+      const shape: BatchShape = { G, K, TP, TS: options.maxNewTokens, pictures, grammar };
       const key = JSON.stringify(shape);
       let plan = this.plans.get(key);
       if (plan) this.plans.delete(key); // set again below: the map is in the order of last use

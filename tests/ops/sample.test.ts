@@ -2,7 +2,8 @@ import { expect, test } from "vitest";
 import { rngFor } from "../../src/base/rng.ts";
 import { Graph } from "../../src/gpu/graph.ts";
 import { compile } from "../../src/gpu/plan.ts";
-import { SAMPLE_SETTING, type Sampling, sampleNext, sampleSetting } from "../../src/ops/sample.ts";
+import { NONE } from "../../src/ops/mask.ts";
+import { type Sampling, sampleNext, sampleSetting, settingSize } from "../../src/ops/sample.ts";
 import { openTestGpu } from "../gpu/open.ts";
 import { logprob } from "../reference/logprob.ts";
 import * as reference from "../reference/sample.ts";
@@ -26,7 +27,7 @@ async function draw({ logits, rows, sampling, stop = [], steps = 1 }: Draw) {
   const g = new Graph();
   const u32 = (name: string, ...shape: number[]) => g.input(name, shape, "u32");
   const state = {
-    setting: u32("setting", SAMPLE_SETTING),
+    setting: u32("setting", settingSize(sampling.grammar?.states ?? 0, V)),
     slots: u32("slots", N, 4),
     pos: u32("pos", N),
     next: u32("next", N),
@@ -63,6 +64,7 @@ test.each([
   [3, 5],
   [65, 65],
   [5, 200],
+  [3, 2049],
 ])("temperature 0 takes the likeliest token: %i rows, vocabulary %i", async (N, V) => {
   const rng = rngFor(1, N, V);
   const logits = Float32Array.from({ length: N * V }, () => 3 * rng.normal());
@@ -113,6 +115,66 @@ test.each([
   // Mean of χ² is its degrees of freedom, deviation √(2 df): five deviations never happen by chance.
   expect(chi2).toBeLessThanOrEqual(cells + 5 * Math.sqrt(2 * cells) + 1e-9);
   expect(chi2 > 0 || cells === 0).toBe(true);
+});
+
+test.each([[{ temperature: 1.3, topK: 0, topP: 1, minP: 0 }], [{ temperature: 2, topK: 9, topP: 0.9, minP: 0.02 }]])(
+  "a large vocabulary, a workgroup a row: the same set and frequencies, %o",
+  async (options) => {
+    const W = 2051;
+    const rng = rngFor(10, "wide");
+    const few = [0, 31, 33, 700, 701, 1000, 1500, 2047, 2048, 2050];
+    const wide = new Float32Array(W).fill(-60);
+    for (const v of few) wide[v] = 2 * rng.normal();
+    const want = reference.sampling(wide, options);
+    const draws = 500;
+    const logits = new Float32Array(draws * W);
+    for (let n = 0; n < draws; n++) logits.set(wide, n * W);
+    const { tokens, logp } = await draw({ logits, rows: tasks(draws), sampling: { ...options, seed: 6 } });
+    let chi2 = 0;
+    let cells = -1;
+    for (const v of few) {
+      const count = tokens.filter((token) => token === v).length;
+      const expected = (want[v] as number) * draws;
+      if (want[v] === 0) expect(count, `token ${v} is outside the set`).toBe(0);
+      if (expected < 5) continue;
+      chi2 += (count - expected) ** 2 / expected;
+      cells++;
+    }
+    expect(tokens.every((token) => few.includes(token))).toBe(true);
+    expect(cells).toBeGreaterThan(2);
+    expect(chi2).toBeLessThanOrEqual(cells + 5 * Math.sqrt(2 * cells));
+    const one = logprob(Float64Array.from(wide), [tokens[0] as number], W)[0] as number;
+    expect(logp[0]).toBeCloseTo(one, 4);
+  },
+);
+
+test.each([[V], [2050]])("a grammar: only what a state allows is drawn, in a vocabulary of %i", async (size) => {
+  // a (1 or 2) b (V − 1) in turns; the likeliest token, 0, is never allowed.
+  const next = new Uint32Array(2 * size).fill(NONE);
+  next[1] = 1;
+  next[2] = 1;
+  next[size + size - 1] = 0;
+  const logits = new Float32Array(size);
+  logits[0] = 4;
+  logits[2] = 1;
+  const grammar = { states: 2, next };
+  const sampled: Sampling = { temperature: 1, topK: 5, topP: 0.99, seed: 2, grammar };
+  const rows = tasks(60);
+  const got = await draw({ logits: repeat(logits, 60), rows, sampling: sampled, steps: 4 });
+  const at = (n: number, t: number) => got.tokens[4 * n + t] as number;
+  const firsts = rows.map((_, n) => at(n, 0));
+  expect(new Set(firsts)).toEqual(new Set([1, 2]));
+  expect(firsts.filter((token) => token === 2).length).toBeGreaterThan(30);
+  for (const n of rows.keys()) expect([at(n, 1), at(n, 3)]).toEqual([size - 1, size - 1]);
+  const sure = await draw({ logits, rows: tasks(1), sampling: { ...greedy, grammar }, steps: 2, stop: [size - 1] });
+  expect(sure.tokens).toEqual([2, size - 1]);
+  expect((sure.done[0] as number) & 1).toBe(1);
+  const free = Math.log(Math.E ** 4 + Math.E + size - 2);
+  expect(sure.logp[0]).toBeCloseTo(1 - free - free, 4);
+  const dead = { states: 1, next: new Uint32Array(size).fill(NONE) };
+  expect(() => sampleSetting({ ...greedy, grammar: dead }, [])).toThrow("allows no token in state 0");
+  const lost = { states: 1, next: new Uint32Array(size).fill(3) };
+  expect(() => sampleSetting({ ...greedy, grammar: lost }, [])).toThrow("goes from state 0 to 3");
 });
 
 test("tokens of equal likelihood stay together at the threshold", async () => {
