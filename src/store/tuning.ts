@@ -12,7 +12,8 @@ export function openTuningStore(): {
   get(key: string): Promise<string | null>;
   put(key: string, value: string): Promise<void>;
 } {
-  const database = openDB(NAME, 1, { upgrade: (db) => void db.createObjectStore(TABLES) }).catch(() => null);
+  const open = async () => openDB(NAME, 1, { upgrade: (db) => void db.createObjectStore(TABLES) });
+  const database = open().catch(() => null);
   return {
     async get(key) {
       const value: unknown = await (await database)?.get(TABLES, key);

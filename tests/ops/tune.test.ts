@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { Pipelines } from "../../src/gpu/pipelines.ts";
 import { shaderSource } from "../../src/ops/shaders.ts";
 import { candidates, loadTuned, saveTuned, type TuningStore, tune, tuningKey } from "../../src/ops/tune.ts";
+import { variantRecord, variantsFrom } from "../../src/ops/variants.ts";
 import { openTestGpu } from "../gpu/open.ts";
 
 const gpu = await openTestGpu();
@@ -65,4 +66,12 @@ test("candidates need no subgroups that the device lacks; few rows get the kerne
   expect(names(8, 512, 512, 512)).toContain("sg8-32");
   expect(names(0, 512, 512, 512).filter((name) => name.startsWith("gemv"))).toEqual([]);
   expect(names(0, 1, 1024, 1024)).toContain("gemv-1/16");
+});
+
+test("what a run journals of its kernels is what a replay can pin, and nothing else", () => {
+  const pinned = { matmul: "sg8" as const, tuned: { "nn 2048x64x64": "sg8-32", "tn 2048x64x176": "sg8-16/4" } };
+  expect(variantsFrom(variantRecord(pinned))).toEqual(pinned);
+  expect(variantRecord({ matmul: "plain" })).toEqual({ matmul: "plain" });
+  expect(() => variantsFrom({ matmul: "sg16" })).toThrow("there is no kernel family sg16");
+  expect(() => variantsFrom({ matmul: "sg8", "nn 8x8x8": "gone-1" })).toThrow("there is no kernel gone-1 for nn");
 });
