@@ -49,13 +49,13 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
       for (var t = l; t < KT * WIDTH; t += THREADS) {
         let at = k + t % KT;
         let n = t / KT;
-        let from = min(column + n, p.N4 - 1u) * 4u * p.K4 + min(at, end - 1u);
-        #for q < 4: let t$q = select(vec4f(), loadB(from + $qu * p.K4), at < end);
-        let to = t % KT * 4u * WIDTH + n;
-        tileB[to] = vec4f(t0.x, t1.x, t2.x, t3.x);
-        tileB[to + WIDTH] = vec4f(t0.y, t1.y, t2.y, t3.y);
-        tileB[to + 2u * WIDTH] = vec4f(t0.z, t1.z, t2.z, t3.z);
-        tileB[to + 3u * WIDTH] = vec4f(t0.w, t1.w, t2.w, t3.w);
+        let first = min(column + n, p.N4 - 1u) * 4u * p.K4 + min(at, end - 1u);
+        #for q < 4: let t$q = select(vec4f(), loadB(first + $qu * p.K4), at < end);
+        let place = t % KT * 4u * WIDTH + n;
+        tileB[place] = vec4f(t0.x, t1.x, t2.x, t3.x);
+        tileB[place + WIDTH] = vec4f(t0.y, t1.y, t2.y, t3.y);
+        tileB[place + 2u * WIDTH] = vec4f(t0.z, t1.z, t2.z, t3.z);
+        tileB[place + 3u * WIDTH] = vec4f(t0.w, t1.w, t2.w, t3.w);
       }
     #end
     workgroupBarrier();
