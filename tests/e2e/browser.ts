@@ -46,6 +46,7 @@ export async function startVisit(
     viewport: { width: 1280, height: 900 },
     acceptDownloads: true,
   });
+  context.setDefaultTimeout(180_000); // software rendering on a busy machine takes its time
   const page = context.pages()[0] ?? (await context.newPage());
   const problems: string[] = [];
   page.on("pageerror", (error) => problems.push(`uncaught: ${error.stack ?? error.message}`));

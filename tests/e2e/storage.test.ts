@@ -17,13 +17,13 @@ beforeAll(async () => {
   await open(page, visit.url);
   devtools = await visit.context.newCDPSession(page);
   short = await startTiny(page, { ...tiny, rounds: 1, seed: 8 });
-  await page.waitForFunction(() => window.autodidact.state().status === "finished", null, { timeout: 60_000 });
+  await page.waitForFunction(() => window.autodidact.state().status === "finished");
   archive = await page.evaluate(async () => {
     const result = await window.autodidact.exportRun();
     if (!result.ok) throw new Error(result.message);
     return Array.from(result.value);
   });
-}, 180_000);
+}, 600_000);
 afterAll(() => visit.close());
 
 const goTo = (name: string) => page.getByRole("link", { name, exact: true }).click();

@@ -17,7 +17,7 @@ beforeAll(async () => {
   await eventsReach(first, 5);
   second = await visit.context.newPage();
   await open(second, visit.url);
-}, 180_000);
+}, 600_000);
 afterAll(() => visit.close());
 
 const stateOf = (page: Page) => page.evaluate(() => window.autodidact.state());

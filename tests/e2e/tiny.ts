@@ -70,7 +70,7 @@ export async function eventsReach(page: Page, count: number): Promise<number> {
       return events >= count ? { events } : failed ? { failed } : null;
     },
     count,
-    { timeout: 180_000, polling: 100 },
+    { polling: 100 },
   );
   const { events, failed } = (await reached.jsonValue()) as { events?: number; failed?: string };
   if (events === undefined) throw new Error(`the page says: ${failed}`);
