@@ -27,7 +27,24 @@ const SOURCES: Readonly<
   });
   return {
     harm: [
-      { name: "random judge", contour: every(controlled(defaultContour, "random"), 1e-3, 0), rounds: 12, from: 2 },
+      {
+        name: "random judge, learning rate ten times, with replay",
+        contour: every(controlled(defaultContour, "random"), 1e-2, defaultContour.train.replayA.perStep),
+        rounds: 12,
+        from: 2,
+      },
+      {
+        name: "random judge, learning rate tripled, with replay",
+        contour: every(controlled(defaultContour, "random"), 3e-3, defaultContour.train.replayA.perStep),
+        rounds: 12,
+        from: 2,
+      },
+      {
+        name: "random judge, learning rate tripled",
+        contour: every(controlled(defaultContour, "random"), 3e-3, 0),
+        rounds: 8,
+        from: 2,
+      },
       {
         name: "majority vote, learning rate tripled",
         contour: every(controlled(defaultContour, "majority"), 3e-3, 0),
@@ -71,6 +88,12 @@ export const gateStudy = defineCommand({
     "judge-model": { type: "text", value: "DIR", help: "folder of the ONNX judge", default: "public/models/judge" },
     harmful: { type: "whole", help: "candidates with a true change of −4 points or worse", default: 200, min: 0 },
     gains: { type: "whole", help: "candidates with a true gain of 8 points or more", default: 50, min: 0 },
+    "first-seed": {
+      type: "whole",
+      help: "seed to begin with, to share the study between processes",
+      default: 1,
+      min: 1,
+    },
     items: { type: "whole", help: "independent items that tell the true change", default: 5000, min: 100 },
     out: {
       type: "text",
@@ -104,7 +127,7 @@ export const gateStudy = defineCommand({
         ["harm", values.harmful],
       ] as const) {
         const enough = () => rows.filter((row) => row.kind === kind).length >= wanted;
-        for (let seed = 1; !enough(); seed++)
+        for (let seed = values["first-seed"]; !enough(); seed++)
           for (const source of SOURCES[kind]) {
             if (enough() || rows.some((row) => row.source === source.name && row.seed === seed)) continue;
             for (const { round, adapter } of await candidates(policy, source, seed, values["judge-model"])) {
