@@ -6,7 +6,7 @@
 
 /**
  * Where Hugging Face's hub serves files from, and nothing else: its address and the hosts to which it redirects a
- * browser's downloads (https://huggingface.co/docs/hub/models-downloading, July 2026). docs/SECURITY.md lists them too.
+ * browser's downloads (July 2026). docs/SECURITY.md lists them too, and says where the hub keeps the current list.
  */
 export const hubHosts = [
   "https://huggingface.co",
