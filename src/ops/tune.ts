@@ -14,7 +14,7 @@ import { compile, type Plan } from "../gpu/plan.ts";
 import type { Variants } from "./context.ts";
 import { anyProduct, productOf } from "./matmul.ts";
 import { shaderNames, shaderSource } from "./shaders.ts";
-import { chooseKernel, choiceName, kernelsOf, type Product, parseChoice, shapeKey } from "./variants.ts";
+import { choiceName, chooseKernel, kernelsOf, type Product, parseChoice, shapeKey } from "./variants.ts";
 
 /** Where tables of tuned choices are kept: IndexedDB in a page, files in Node. Values are JSON. */
 export interface TuningStore {
@@ -97,15 +97,13 @@ export function candidates(
     if (name.startsWith("gemv") && rows > 16) continue;
     if (kernel.rows >= 4 * rows || kernel.columns * 4 >= 4 * N) continue; // mostly outside of y
     const groups = Math.ceil(rows / kernel.rows) * Math.ceil(N / 4 / kernel.columns);
-    for (const Z of [1, 4, 16])
-      if (Z === 1 || (groups * Z <= 256 && K / Z >= 64)) names.add(choiceName({ name, Z }));
+    for (const Z of [1, 4, 16]) if (Z === 1 || (groups * Z <= 256 && K / Z >= 64)) names.add(choiceName({ name, Z }));
   }
   return [...names];
 }
 
 /** Of y: rows, columns N; K is summed. */
-const sizesOf = ({ product, R, K, N }: ProductShape) =>
-  product === "tn" ? { rows: K, K: R, N } : { rows: R, K, N };
+const sizesOf = ({ product, R, K, N }: ProductShape) => (product === "tn" ? { rows: K, K: R, N } : { rows: R, K, N });
 
 const median = (values: readonly number[]): number =>
   [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
@@ -178,7 +176,13 @@ async function tuneShape(target: TuningDevice, shape: ProductShape, budget: Budg
     for (const { plan } of plans.values()) plan.destroy();
     operands.destroy();
   }
-  return { shape, key: shapeKey(shape.product, shape.R, shape.K, shape.N), standard, winner: best(trials, standard), trials };
+  return {
+    shape,
+    key: shapeKey(shape.product, shape.R, shape.K, shape.N),
+    standard,
+    winner: best(trials, standard),
+    trials,
+  };
 }
 
 function best(trials: readonly Trial[], standard: string): string {
@@ -199,7 +203,12 @@ function makeOperands(device: GPUDevice, shape: ProductShape) {
   const rng = rngFor(0, "tune", product, R, K, N);
   const buffer = (elements: number, fill: boolean) => {
     const made = device.createBuffer({ label: "tune", size: Math.ceil(elements / 64) * 256, usage: 0x80 | 0x8 | 0x4 });
-    if (fill) device.queue.writeBuffer(made, 0, Float32Array.from({ length: elements }, () => 2 * rng.next() - 1));
+    if (fill)
+      device.queue.writeBuffer(
+        made,
+        0,
+        Float32Array.from({ length: elements }, () => 2 * rng.next() - 1),
+      );
     return made;
   };
   const rowsB = product === "nn" ? K : product === "nt" ? N : R;

@@ -10,10 +10,14 @@ test.each([
   ["a config without model_type: 'undefined' in the message", "judge-config", 0, [10, 17, 26, 51]],
   ["a format version of 5,000 characters, quoted whole", "archive", 0, [598]],
   ["a pair's id of 5,000 characters, quoted whole", "archive", 1, [7909]],
-])("%s", async (_what, parser, seed, runs) => {
-  const target = TARGETS.find(({ name }) => name === parser) as Target;
-  for (const first of runs) {
-    const report = await fuzz(target, { seed, first, runs: 1, now: () => performance.now() });
-    expect(report.failures).toEqual([]);
-  }
-}, 300_000);
+])(
+  "%s",
+  async (_what, parser, seed, runs) => {
+    const target = TARGETS.find(({ name }) => name === parser) as Target;
+    for (const first of runs) {
+      const report = await fuzz(target, { seed, first, runs: 1, now: () => performance.now() });
+      expect(report.failures).toEqual([]);
+    }
+  },
+  300_000,
+);

@@ -42,7 +42,10 @@ test("a profile has every dispatch in order and every kernel once, with its oper
 test("without timestamps one submit a dispatch is timed", async () => {
   const pipeline = await runtime.pipelines.get("transpose", {});
   const buffer = () => device.createBuffer({ size: 64, usage: 0x80 | 0x40 }); // STORAGE | UNIFORM
-  const entries = [buffer(), buffer(), buffer()].map((resource, binding) => ({ binding, resource: { buffer: resource } }));
+  const entries = [buffer(), buffer(), buffer()].map((resource, binding) => ({
+    binding,
+    resource: { buffer: resource },
+  }));
   const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
   const step = { pipeline, group, workgroups: [1, 1, 1] as const, flops: 7, bytes: 128, shader: "transpose" };
   const plain = { features: new Set(), queue: device.queue, createCommandEncoder: () => device.createCommandEncoder() };
