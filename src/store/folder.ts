@@ -76,9 +76,17 @@ const format = "autodidact-run-folder";
 /**
  * Opens the run in directory `dir`, or begins the run `run` in it if it has none.
  * Throws a StoreError: refused if the directory holds another run or none was named; version if a newer program made it;
- * damaged if committed bytes have changed.
+ * damaged if committed bytes have changed; quota if the disk is too full to begin a run.
  */
 export function openFolderStore(dir: string, options: { run?: string; io?: FolderIo } = {}): FolderStore {
+  try {
+    return openFolder(dir, options);
+  } catch (error) {
+    throw isFull(error) ? quotaError() : error;
+  }
+}
+
+function openFolder(dir: string, options: { run?: string; io?: FolderIo }): FolderStore {
   const io = options.io ?? diskIo;
   mkdirSync(join(dir, "blobs"), { recursive: true });
   const run = openManifest(dir, options.run, io);

@@ -101,8 +101,15 @@ async function playRun(rig: Rig, preset: Preset, kind: MemoryKind, scenario: Sce
       known: () => page.length,
     });
   };
-  const stored = async (): Promise<string | null> =>
-    run !== null && (await memory.open(run).state()) !== null ? run : null;
+  const stored = async (): Promise<string | null> => {
+    if (run === null) return null;
+    try {
+      return (await memory.open(run).state()) === null ? null : run;
+    } catch (error) {
+      if (isFull) return null; // its first file cannot be written: there is no run yet
+      throw error;
+    }
+  };
 
   try {
     let rest: Rest | null = null;
