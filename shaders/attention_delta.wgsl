@@ -1,7 +1,6 @@
 // stats[i] = (lse[i], delta[i]),  delta[i] = dO[i]·o[i] = Σ_j P[i,j] dO[i]·v[j]: what both backward kernels need per row.
 // o, dO: (B,T,H,D)  lse: (B,H,T)  stats: (B,H,T) of pairs.  One thread per (b, h, i).
-const D4: u32 = 4u; // head size / 4, set when the shader is loaded
-struct P { B: u32, T: u32, H: u32 }
+struct P { B: u32, T: u32, H: u32, D4: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> o: array<vec4f>;
 @group(0) @binding(2) var<storage, read> dout: array<vec4f>;
@@ -13,8 +12,8 @@ override WG: u32 = 64;
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_id) l: vec3u) {
   let t = (w.y * n.x + w.x) * WG + l.x;
   if (t >= p.B * p.H * p.T) { return; }
-  let at = (((t / (p.T * p.H)) * p.T + t % p.T) * p.H + (t / p.T) % p.H) * D4;
+  let at = (((t / (p.T * p.H)) * p.T + t % p.T) * p.H + (t / p.T) % p.H) * p.D4;
   var dots = vec4f();
-  for (var d = 0u; d < D4; d++) { dots += dout[at + d] * o[at + d]; }
+  for (var d = 0u; d < p.D4; d++) { dots += dout[at + d] * o[at + d]; }
   stats[t] = vec2f(lse[t], dots.x + dots.y + dots.z + dots.w);
 }

@@ -1,58 +1,105 @@
 // forward was: o[i] = Σ_j P[i,j] v[j],  P[i,j] = exp(q[i]·k[j] · scale − lse[i])
 // dv[j] = Σ_i P[i,j] dO[i]        dk[j] = scale Σ_i P[i,j] (dO[i]·v[j] − delta[i]) q[i]
 // The sums run over the query heads of j's group as well (grouped-query), so no atomics.
-// Shapes as in attention_fwd; stats: (B,H,T) of (lse, delta) from attention_delta.  One thread per (b, kv head, j).
-const D4: u32 = 4u; // head size / 4, set when the shader is loaded
-struct P { B: u32, T: u32, H: u32, KV: u32, scale: f32 }
+// Shapes and constants as in attention_fwd, keys and queries in each other's place: one thread per (b, kv head, j), lane
+// l mod LANES loads a query, its gradient and its (lse, delta) and broadcasts them.   stats: (B,H,T)  dk, dv: (B,T,KV,D)
+#if BROADCAST: enable subgroups;
+#if BROADCAST: diagnostic(off, subgroup_uniformity); // workgroups are whole subgroups here, loops end for all at once
+const LANES: u32 = 1u;
+const BROADCAST: u32 = 0u;
+const S4: u32 = 4u;
+const PARTS: u32 = 0u;
+const WINDOW: u32 = 0u;
+struct P { T: u32, H: u32, KV: u32, D4: u32, window: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read> info: array<u32>;
+@group(0) @binding(4) var<storage, read> info: array<Info>;
 @group(0) @binding(5) var<storage, read> stats: array<vec2f>;
 @group(0) @binding(6) var<storage, read> dout: array<vec4f>;
 @group(0) @binding(7) var<storage, read_write> dk: array<vec4f>;
 @group(0) @binding(8) var<storage, read_write> dv: array<vec4f>;
 override WG: u32 = 32;
-const PAD = 0x80000000u;
-const PREFIX = 0x20000000u;
-const DOCUMENT = 0x1fff0000u;
-
-fn sees(i: u32, j: u32, mi: u32, mj: u32) -> bool {
-  let seg = mj & 0xffffu;
-  return (mj & PAD) == 0u && ((mi ^ mj) & DOCUMENT) == 0u && (j <= i || (mi & mj & PREFIX) != 0u) && (seg == 0u || seg == (mi & 0xffffu));
-}
+#include attention_mask
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_id) l: vec3u) {
-  let t = (w.y * n.x + w.x) * WG + l.x;
-  if (t >= p.B * p.KV * p.T) { return; }
-  let j = t % p.T;
-  let g = (t / p.T) % p.KV;
-  let b = t / (p.T * p.KV);
-  let kv = ((b * p.T + j) * p.KV + g) * D4;
-  var key: array<vec4f, D4>;
-  var value: array<vec4f, D4>;
-  var sumK: array<vec4f, D4>;
-  var sumV: array<vec4f, D4>;
-  for (var d = 0u; d < D4; d++) { key[d] = k[kv + d] * p.scale; value[d] = v[kv + d]; sumK[d] = vec4f(); sumV[d] = vec4f(); }
-  let mj = info[b * p.T + j];
+fn main(
+  #if BROADCAST: @builtin(subgroup_invocation_id) lane: u32,
+  @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
+) {
+  #if !BROADCAST: let lane = 0u;
   let group = p.H / p.KV;
-  let begin = select(j, 0u, (mj & PREFIX) != 0u);
-  for (var h = g * group; h < (g + 1u) * group; h++) {
-    for (var i = begin; i < p.T; i++) {
-      let mi = info[b * p.T + i];
-      if (sees(i, j, mi, mj)) {
-        let at = ((b * p.T + i) * p.H + h) * D4;
-        var s4 = vec4f();
-        var g4 = vec4f();
-        for (var d = 0u; d < D4; d++) { s4 += key[d] * q[at + d]; g4 += value[d] * dout[at + d]; }
-        let row = stats[(b * p.H + h) * p.T + i];
-        let e = exp(clamp(s4.x + s4.y + s4.z + s4.w - row.x, -80.0, 0.5));
-        let ds = e * (g4.x + g4.y + g4.z + g4.w - row.y);
-        for (var d = 0u; d < D4; d++) { sumK[d] += ds * q[at + d]; sumV[d] += e * dout[at + d]; }
+  let g = w.y % p.KV;
+  let part = (w.y / p.KV) * S4;
+  let first = w.z * p.T;
+  let begin = w.x * WG;
+  let j = min(begin + l.x, p.T - 1u);
+  let mj = info[first + j];
+  let kv = ((first + j) * p.KV + g) * p.D4;
+  #if !PARTS
+    #for d < S4: let k$d = k[kv + $du] * p.scale;
+    #for d < S4: let v$d = v[kv + $du];
+  #end
+  #for d < S4: var sumK$d = vec4f();
+  #for d < S4: var sumV$d = vec4f();
+  // Queries before a key count for prefix tokens only.
+  let mine = rangeOf(first + begin, first + min(begin + WG, p.T) - 1u);
+  let rows = p.T * group;
+  for (var row = select(begin, 0u, (mine.flags & PREFIX) != 0u) * group; row < rows; row += LANES) {
+    let own = min(row + lane % LANES, rows - 1u);
+    let mi = info[first + own / group];
+    var near = inside(document(mi), mine.documents) && (mine.segments.x == 0u || inside(segment(mi), mine.segments));
+    #if WINDOW: near = near && ((word(mi) & PREFIX) != 0u || mi.y < mine.positions.y + p.window);
+    #if BROADCAST: near = subgroupAny(near);
+    if (!near) { continue; }
+    let head = g * group + own % group;
+    let at = ((first + own / group) * p.H + head) * p.D4;
+    let stat = stats[(w.z * p.H + head) * p.T + own / group];
+    #for c < LANES
+      var s$c = vec4f();
+      var r$c = vec4f();
+    #end
+    #if PARTS
+      for (var e = 0u; e < p.D4; e += S4) {
+        #for d < S4: let k$d = k[kv + e + $du] * p.scale;
+        #for d < S4: let v$d = v[kv + e + $du];
+        #for d < S4: let q$d = q[at + e + $du];
+        #for d < S4: let g$d = dout[at + e + $du];
+        #for c < LANES
+          #for d < S4
+            #if BROADCAST: s$c += k$d * subgroupBroadcast(q$d, $cu); r$c += v$d * subgroupBroadcast(g$d, $cu);
+            #if !BROADCAST: s$c += k$d * q$d; r$c += v$d * g$d;
+          #end
+        #end
       }
-    }
+      #for d < S4: let q$d = q[at + part + $du];
+      #for d < S4: let g$d = dout[at + part + $du];
+    #end
+    #if !PARTS
+      #for d < S4: let q$d = q[at + $du];
+      #for d < S4: let g$d = dout[at + $du];
+      #for c < LANES
+        #for d < S4
+          #if BROADCAST: s$c += k$d * subgroupBroadcast(q$d, $cu); r$c += v$d * subgroupBroadcast(g$d, $cu);
+          #if !BROADCAST: s$c += k$d * q$d; r$c += v$d * g$d;
+        #end
+      #end
+    #end
+    #for c < LANES
+      #if BROADCAST: let stat$c = subgroupBroadcast(stat, $cu);
+      #if BROADCAST: let seen$c = row + $cu < rows && sees((row + $cu) / group, j, subgroupBroadcast(mi, $cu), mj);
+      #if !BROADCAST: let stat$c = stat;
+      #if !BROADCAST: let seen$c = sees(row / group, j, mi, mj);
+      let e$c = select(0.0, exp(clamp(across(s$c) - stat$c.x, -80.0, 0.5)), seen$c);
+      let ds$c = e$c * (across(r$c) - stat$c.y);
+      #for d < S4
+        #if BROADCAST: sumK$d += ds$c * subgroupBroadcast(q$d, $cu); sumV$d += e$c * subgroupBroadcast(g$d, $cu);
+        #if !BROADCAST: sumK$d += ds$c * q$d; sumV$d += e$c * g$d;
+      #end
+    #end
   }
-  for (var d = 0u; d < D4; d++) { dk[kv + d] = sumK[d] * p.scale; dv[kv + d] = sumV[d]; }
+  if (begin + l.x >= p.T) { return; }
+  #for d < S4: dk[kv + part + $du] = sumK$d * p.scale;
+  #for d < S4: dv[kv + part + $du] = sumV$d;
 }

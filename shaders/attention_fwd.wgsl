@@ -1,56 +1,109 @@
 // o[i] = Σ_j softmax_j(q[i]·k[j] · scale) v[j] over the j that i may see; lse[i] = log Σ_j exp(q[i]·k[j] · scale)
 // q, o: (B,T,H,D)  k, v: (B,T,KV,D)  info: (B,T) u32, see src/ops/mask.ts  lse: (B,H,T), kept for the backward pass.
-// Flash style: running maximum and sum, no (T,T) matrix. One thread per (b, h, i), workgroups over (i, h, b): all threads
-// of a workgroup read the same key at the same time, so that it is loaded once for all.
-const D4: u32 = 4u; // head size / 4, set when the shader is loaded
-struct P { B: u32, T: u32, H: u32, KV: u32, scale: f32 }
+// Flash style (Dao 2022): running maximum and sum, no (T,T) matrix. One thread per (b, h, i); a workgroup has neighbouring
+// queries of the heads that share keys. LANES keys a turn: lane l mod LANES loads one and broadcasts it, so keys and
+// values cost 1/LANES of the loads (BROADCAST = 1, needs subgroups of at least LANES; the result does not depend on their
+// size). LANES = 1: every thread loads every key. Heads of more than 4·S4 numbers (PARTS > 1): a thread has 4·S4 numbers
+// of o, and reads q again for every key.
+#if BROADCAST: enable subgroups;
+#if BROADCAST: diagnostic(off, subgroup_uniformity); // workgroups are whole subgroups here, loops end for all at once
+const LANES: u32 = 1u;
+const BROADCAST: u32 = 0u;
+const S4: u32 = 4u;
+const PARTS: u32 = 0u;
+const WINDOW: u32 = 0u;
+struct P { T: u32, H: u32, KV: u32, D4: u32, window: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read> info: array<u32>;
+@group(0) @binding(4) var<storage, read> info: array<Info>;
 @group(0) @binding(5) var<storage, read_write> o: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 override WG: u32 = 32;
-const PAD = 0x80000000u;
-const PREFIX = 0x20000000u;
-const DOCUMENT = 0x1fff0000u;
-
-fn sees(i: u32, j: u32, mi: u32, mj: u32) -> bool {
-  let seg = mj & 0xffffu;
-  return (mj & PAD) == 0u && ((mi ^ mj) & DOCUMENT) == 0u && (j <= i || (mi & mj & PREFIX) != 0u) && (seg == 0u || seg == (mi & 0xffffu));
-}
+#include attention_mask
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u) {
-  let i = w.x * WG + l.x;
-  if (i >= p.T) { return; }
-  let h = w.y;
+fn main(
+  #if BROADCAST: @builtin(subgroup_invocation_id) lane: u32,
+  @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
+) {
+  #if !BROADCAST: let lane = 0u;
+  let group = p.H / p.KV;
+  let g = w.y % p.KV;
+  let part = (w.y / p.KV) * S4;
   let first = w.z * p.T;
-  let g = h / (p.H / p.KV);
-  let at = ((first + i) * p.H + h) * D4;
-  var query: array<vec4f, D4>;
-  var sum: array<vec4f, D4>;
-  for (var d = 0u; d < D4; d++) { query[d] = q[at + d] * p.scale; sum[d] = vec4f(); }
+  let begin = w.x * WG;
+  let row = begin + l.x;
+  let i = min(row / group, p.T - 1u);
+  let h = g * group + row % group;
   let mi = info[first + i];
-  let end = select(i + 1u, p.T, (mi & PREFIX) != 0u);
+  let at = ((first + i) * p.H + h) * p.D4;
+  #if !PARTS
+    #for d < S4: let q$d = q[at + $du] * p.scale;
+  #end
+  #for d < S4: var o$d = vec4f();
+  // Keys behind a query count for prefix tokens only.
+  let last = min((begin + WG - 1u) / group, p.T - 1u);
+  let mine = rangeOf(first + begin / group, first + last);
+  let end = select(last + 1u, p.T, (mine.flags & PREFIX) != 0u);
   var top = -1e30;
   var total = 0.0;
-  for (var j = 0u; j < end; j++) {
-    if (sees(i, j, mi, info[first + j])) {
-      let kv = ((first + j) * p.KV + g) * D4;
-      var s4 = vec4f();
-      for (var d = 0u; d < D4; d++) { s4 += query[d] * k[kv + d]; }
-      let s = s4.x + s4.y + s4.z + s4.w;
-      let next = max(top, s);
-      let shrink = exp(max(top - next, -80.0));
-      let e = exp(max(s - next, -80.0));
-      total = total * shrink + e;
-      for (var d = 0u; d < D4; d++) { sum[d] = sum[d] * shrink + e * v[kv + d]; }
-      top = next;
-    }
+  for (var j = 0u; j < end; j += LANES) {
+    let own = min(j + lane % LANES, p.T - 1u);
+    let mj = info[first + own];
+    var near = (word(mj) & PAD) == 0u && inside(document(mj), mine.documents);
+    near = near && (segment(mj) == 0u || inside(segment(mj), mine.segments));
+    #if WINDOW: near = near && ((word(mj) & PREFIX) != 0u || mj.y + p.window > mine.positions.x);
+    #if BROADCAST: near = subgroupAny(near);
+    if (!near) { continue; }
+    let kv = ((first + own) * p.KV + g) * p.D4;
+    #for c < LANES: var t$c = vec4f();
+    #if PARTS
+      for (var e = 0u; e < p.D4; e += S4) {
+        #for d < S4: let q$d = q[at + e + $du] * p.scale;
+        #for d < S4: let k$d = k[kv + e + $du];
+        #for c < LANES
+          #for d < S4
+            #if BROADCAST: t$c += q$d * subgroupBroadcast(k$d, $cu);
+            #if !BROADCAST: t$c += q$d * k$d;
+          #end
+        #end
+      }
+    #end
+    #if !PARTS
+      #for d < S4: let k$d = k[kv + $du];
+      #for c < LANES
+        #for d < S4
+          #if BROADCAST: t$c += q$d * subgroupBroadcast(k$d, $cu);
+          #if !BROADCAST: t$c += q$d * k$d;
+        #end
+      #end
+    #end
+    var next = top;
+    #for c < LANES
+      #if BROADCAST: let s$c = select(-1e30, across(t$c), j + $cu < end && sees(i, j + $cu, mi, subgroupBroadcast(mj, $cu)));
+      #if !BROADCAST: let s$c = select(-1e30, across(t$c), sees(i, j, mi, mj));
+      next = max(next, s$c);
+    #end
+    let shrink = exp(max(top - next, -80.0));
+    total *= shrink;
+    #for d < S4: o$d *= shrink;
+    #for c < LANES
+      let e$c = select(0.0, exp(max(s$c - next, -80.0)), s$c > -1e29);
+      total += e$c;
+    #end
+    #for d < S4: let v$d = v[kv + part + $du];
+    #for c < LANES
+      #for d < S4
+        #if BROADCAST: o$d += e$c * subgroupBroadcast(v$d, $cu);
+        #if !BROADCAST: o$d += e$c * v$d;
+      #end
+    #end
+    top = next;
   }
+  if (row >= p.T * group) { return; }
   let inverse = select(0.0, 1.0 / total, total > 0.0);
-  for (var d = 0u; d < D4; d++) { o[at + d] = sum[d] * inverse; }
-  lse[(w.z * p.H + h) * p.T + i] = select(0.0, top + log(total), total > 0.0);
+  #for d < S4: o[at + part + $du] = o$d * inverse;
+  if (part == 0u) { lse[(w.z * p.H + h) * p.T + i] = select(0.0, top + log(total), total > 0.0); }
 }

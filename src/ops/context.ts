@@ -11,6 +11,8 @@ export type MatmulVariant = "plain" | "sg4" | "sg8";
 export interface Variants {
   /** The family of the shapes that are not tuned. */
   readonly matmul: MatmulVariant;
+  /** Least lanes of a subgroup, where it is known; changes no result. */
+  readonly subgroup?: number;
   /** Tuned choices by shape: see `shapeKey` and `parseChoice` (variants.ts). */
   readonly tuned?: Readonly<Record<string, string>>;
 }

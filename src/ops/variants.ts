@@ -146,6 +146,14 @@ export function variantsFrom(record: Readonly<Record<string, string>>): Variants
 }
 
 /**
+ * Attention: keys a turn, loaded by as many lanes and broadcast, and threads of a workgroup. A workgroup is one subgroup
+ * where subgroups have 8 lanes, so that none of its queries waits for the keys of another.
+ */
+export function attentionKernel({ matmul, subgroup = 32 }: Variants): { LANES: 1 | 4 | 8; WG: number } {
+  return { LANES: ({ plain: 1, sg4: 4, sg8: 8 } as const)[matmul], WG: Math.min(64, Math.max(8, subgroup)) };
+}
+
+/**
  * Kernel family for an adapter. The broadcast kernels read lanes 0…3 or 0…7, so every subgroup must have that many:
  * `subgroupMinSize` says so. Their result does not depend on the subgroup size, but differs in rounding from "plain".
  */
@@ -153,7 +161,8 @@ export function chooseVariants(adapter: {
   readonly features: readonly string[];
   readonly subgroupMinSize: number;
 }): Variants {
+  const subgroup = adapter.subgroupMinSize;
   if (!adapter.features.includes("subgroups")) return { matmul: "plain" };
-  if (adapter.subgroupMinSize >= 8) return { matmul: "sg8" };
-  return { matmul: adapter.subgroupMinSize >= 4 ? "sg4" : "plain" };
+  if (subgroup >= 8) return { matmul: "sg8", subgroup };
+  return subgroup >= 4 ? { matmul: "sg4", subgroup } : { matmul: "plain" };
 }

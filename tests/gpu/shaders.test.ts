@@ -25,8 +25,8 @@ test.each(shaderNames)(
 
 test("an unknown shader or constant, and a mistake in a shader, name the file", async () => {
   expect(() => shaderSource("nothing")).toThrow("there is no shader shaders/nothing.wgsl");
-  expect(() => shaderSource("add?D4=3")).toThrow("shaders/add.wgsl has no constant D4");
-  expect(shaderSource("attention_fwd?D4=16")).toContain("const D4: u32 = 16u;");
+  expect(() => shaderSource("add?S4=3")).toThrow("shaders/add.wgsl has no constant S4");
+  expect(shaderSource("attention_fwd?S4=16")).toContain("const S4: u32 = 16u;");
   expect(shaderSource("add?V=vec4f")).toContain("alias V = vec4f;");
   const broken = new Pipelines(gpu.device, () => "@compute @workgroup_size(1)\nfn main() {\n  let x = w;\n}\n");
   gpu.device.pushErrorScope("validation");

@@ -1,10 +1,12 @@
 import { expect, test } from "vitest";
-import { Graph } from "../../src/gpu/graph.ts";
+import { Graph, type Tensor } from "../../src/gpu/graph.ts";
+import { compile } from "../../src/gpu/plan.ts";
 import { attention } from "../../src/ops/attention.ts";
+import type { Variants } from "../../src/ops/context.ts";
 import { info, PAD, PREFIX } from "../../src/ops/mask.ts";
 import { openTestGpu } from "../gpu/open.ts";
 import * as reference from "../reference/attention.ts";
-import { checkOp } from "./check.ts";
+import { checkOp, keep } from "./check.ts";
 
 const gpu = await openTestGpu();
 type Token = reference.Token;
@@ -40,10 +42,11 @@ const words = (tokens: readonly Token[]) =>
 const SHAPES = [
   { B: 1, T: 1, H: 1, KV: 1, D: 4 },
   { B: 2, T: 5, H: 4, KV: 2, D: 8 },
-  { B: 1, T: 9, H: 4, KV: 1, D: 16 },
-  { B: 2, T: 6, H: 2, KV: 2, D: 64 },
+  { B: 1, T: 9, H: 4, KV: 1, D: 8 },
   { B: 1, T: 65, H: 2, KV: 1, D: 8 },
 ];
+
+const VARIANTS = ["plain", "sg4", "sg8"] as const;
 
 for (const [name, mask] of Object.entries(MASKS))
   test.each(SHAPES)(`attention, ${name}: B $B, T $T, H $H/$KV, D $D`, (shape) => {
@@ -60,8 +63,92 @@ for (const [name, mask] of Object.entries(MASKS))
       op: (ctx, t) => attention(ctx, t.q!, t.k!, t.v!, t.info!, shape),
       reference: ({ q, k, v }) => reference.attention({ q: q!, k: k!, v: v! }, tokens, shape),
       sampled: 24,
+      variants: VARIANTS,
     });
   });
+
+test.each([
+  { B: 1, T: 7, H: 3, KV: 1, D: 12 },
+  { B: 1, T: 9, H: 4, KV: 4, D: 16 },
+  { B: 2, T: 6, H: 2, KV: 2, D: 64 },
+  { B: 1, T: 5, H: 2, KV: 1, D: 68 },
+  { B: 1, T: 10, H: 1, KV: 1, D: 256 },
+])("attention, heads of every size: H $H/$KV, D $D", (shape) => {
+  const { B, T, H, KV, D } = shape;
+  const tokens = Array.from({ length: B }, () => (MASKS["picture, two answers, padding"] as (T: number) => Token[])(T));
+  return checkOp(gpu, {
+    name: `attention D ${D}`,
+    inputs: {
+      q: { shape: [B * T, H * D] },
+      k: { shape: [B * T, KV * D] },
+      v: { shape: [B * T, KV * D] },
+      info: { shape: [B * T], data: words(tokens.flat()) },
+    },
+    op: (ctx, t) => attention(ctx, t.q!, t.k!, t.v!, t.info!, shape),
+    reference: ({ q, k, v }) => reference.attention({ q: q!, k: k!, v: v! }, tokens.flat(), shape),
+    sampled: 12,
+    variants: ["plain", "sg8"],
+  });
+});
+
+test.each([
+  { B: 2, T: 9, H: 4, KV: 2, D: 8, window: 1 },
+  { B: 1, T: 40, H: 2, KV: 1, D: 8, window: 5 },
+  { B: 1, T: 21, H: 1, KV: 1, D: 8, window: 100 },
+])("attention, sliding window of $window: T $T", (shape) => {
+  const { B, T, H, KV, D } = shape;
+  const tokens = Array.from({ length: B }, () => (MASKS.prefix as (T: number) => Token[])(T)).flat();
+  const pairs = Uint32Array.from([...words(tokens)].flatMap((word, t) => [word, t % T]));
+  return checkOp(gpu, {
+    name: `attention window ${JSON.stringify(shape)}`,
+    inputs: {
+      q: { shape: [B * T, H * D] },
+      k: { shape: [B * T, KV * D] },
+      v: { shape: [B * T, KV * D] },
+      info: { shape: [B * T, 2], data: pairs },
+    },
+    op: (ctx, t) => attention(ctx, t.q!, t.k!, t.v!, t.info!, shape),
+    reference: ({ q, k, v }) => reference.attention({ q: q!, k: k!, v: v! }, tokens, shape),
+    sampled: 24,
+    variants: ["plain", "sg8"],
+  });
+});
+
+test("the size of workgroups and subgroups changes no bit", async () => {
+  const shape = { B: 2, T: 23, H: 4, KV: 2, D: 8 };
+  const { B, T, H, KV, D } = shape;
+  const tokens = [...(MASKS["picture, two answers, padding"] as (T: number) => Token[])(T), ...times(T, text())];
+  const run = async (variants: Variants) => {
+    const g = new Graph();
+    const ctx = { g, variants };
+    const t = {
+      q: g.input("q", [B * T, H * D], "f32", true),
+      k: g.input("k", [B * T, KV * D], "f32", true),
+      v: g.input("v", [B * T, KV * D], "f32", true),
+    };
+    const mask = g.input("info", [B * T], "u32");
+    const o = attention(ctx, t.q, t.k, t.v, mask, shape);
+    const dout = g.input("dout", o.shape);
+    g.backward([{ of: o, grad: dout }]);
+    const kept = [o, ...Object.values(t).map((x) => g.gradOf(x) as Tensor)].map((x) => keep(ctx, x));
+    const plan = await compile("workgroups", g, gpu.device, gpu.pipelines);
+    for (const [i, x] of [...Object.values(t), dout].entries())
+      plan.write(
+        x,
+        Float32Array.from({ length: x.size }, (_, n) => Math.sin((i + 1) * (n + 1))),
+      );
+    plan.write(mask, words(tokens));
+    await plan.run();
+    const read = await plan.read(...kept);
+    plan.destroy();
+    return read;
+  };
+  for (const matmul of gpu.variants) {
+    const narrow = await gpu.checked(() => run({ matmul, subgroup: 8 }));
+    expect(await gpu.checked(() => run({ matmul, subgroup: 32 }))).toEqual(narrow);
+    expect(await gpu.checked(() => run({ matmul, subgroup: 64 }))).toEqual(narrow);
+  }
+});
 
 test("attention with scores of ±1000 stays finite and picks the largest", () =>
   checkOp(gpu, {

@@ -6,11 +6,12 @@ export interface Token {
   readonly segment: number;
 }
 
-/** May token i look at token j? */
-export function sees(tokens: readonly Token[], i: number, j: number): boolean {
+/** May token i look at token j? Positions are places; a window of w > 0 ends w − 1 places back. */
+export function sees(tokens: readonly Token[], i: number, j: number, window = 0): boolean {
   const [a, b] = [tokens[i] as Token, tokens[j] as Token];
   if (b.pad) return false;
-  const inOrder = j <= i || (a.prefix && b.prefix);
+  const near = window === 0 || i - j < window;
+  const inOrder = (j <= i && near) || (a.prefix && b.prefix);
   const sameStory = b.segment === 0 || b.segment === a.segment;
   return inOrder && sameStory;
 }
@@ -19,7 +20,7 @@ export function sees(tokens: readonly Token[], i: number, j: number): boolean {
 export function attention(
   { q, k, v }: { q: Float64Array; k: Float64Array; v: Float64Array },
   tokens: readonly Token[],
-  { B, T, H, KV, D }: { B: number; T: number; H: number; KV: number; D: number },
+  { B, T, H, KV, D, window }: { B: number; T: number; H: number; KV: number; D: number; window?: number },
 ): Float64Array {
   const o = new Float64Array(B * T * H * D);
   for (let b = 0; b < B; b++) {
@@ -29,7 +30,7 @@ export function attention(
       for (let i = 0; i < T; i++) {
         const scores: { at: number; e: number }[] = [];
         for (let j = 0; j < T; j++) {
-          if (!sees(row, i, j)) continue;
+          if (!sees(row, i, j, window)) continue;
           let dot = 0;
           for (let d = 0; d < D; d++)
             dot += (q[((b * T + i) * H + h) * D + d] as number) * (k[((b * T + j) * KV + g) * D + d] as number);
