@@ -28,7 +28,7 @@ export interface Offline {
 const answerMs = 2000;
 
 /** An engine that was just ended gives its lock back within this time. */
-const lockMs = 2000;
+const lockMs = 5000;
 
 /**
  * Starts the registration; call once, after the page has drawn.
