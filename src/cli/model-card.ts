@@ -46,7 +46,7 @@ pre-trained from nothing by this project's WGSL kernels on procedurally made sce
 It knows nothing but coloured shapes on a 4×4 grid and sums below 200.
 
 ## How it was made
-\`npx autodidact pretrain --out DIR --steps ${steps} --seed ${seed}\` on ${adapter}. The same command on the same adapter gives the same bytes.
+\`npx autodidact pretrain --out DIR --steps ${steps} --seed ${seed}\` on ${adapter}. The same command on the same adapter with the same kernels gives the same bytes; another version may round differently.
 
 - Data: world A only, drawn anew for every step: ${recipe.describe} descriptions of pictures with 1–5 objects, and ${recipe.arithmetic} sums and differences of operands 0–99. Pixel noise of deviation ${recipe.noise} (full scale 1) lies on the pictures. A fifth of all operand pairs is held out.
 - Loss: mean negative log-likelihood of the answers, one mean a group; ${loss.toFixed(4)} over the last 50 steps.
