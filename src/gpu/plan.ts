@@ -60,6 +60,7 @@ export class Plan {
   private readonly patience: Patience;
   private readonly recorder: Trace;
   private staging: Staging[] = [];
+  private destroyed = false;
   /** How often it has run. */
   runs = 0;
 
@@ -229,6 +230,7 @@ export class Plan {
     const bytes = slot.buffer.getMappedRange(0, total).slice(0);
     slot.buffer.unmap();
     slot.busy = false;
+    if (this.destroyed) slot.buffer.destroy();
     let at = 0;
     return tensors.map((tensor) => {
       const view =
@@ -243,9 +245,11 @@ export class Plan {
     return profileSteps(this.device, this.steps, repeat);
   }
 
+  /** Frees the plan's buffers. What was submitted still runs, and a read that is under way still gets its values. */
   destroy(): void {
+    this.destroyed = true;
     for (const buffer of this.owned) buffer.destroy();
-    for (const slot of this.staging) slot.buffer.destroy();
+    for (const slot of this.staging) if (!slot.busy) slot.buffer.destroy();
     this.staging = [];
     this.onDestroy();
   }

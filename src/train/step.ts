@@ -6,6 +6,7 @@ import { checkpoint } from "../gpu/checkpoint.ts";
 import { Graph, type Tensor } from "../gpu/graph.ts";
 import { layoutOf } from "../gpu/layout.ts";
 import { compile, type Pace, type Plan, readbackBytes } from "../gpu/plan.ts";
+import { PlanCache } from "../gpu/plan-cache.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type PackedRow, type PackShape, pack, shapeFor } from "../model/packing.ts";
 import { type SequenceInputs, sequenceInputs, sequenceLogprobs, writeSequences } from "../model/sequences.ts";
@@ -74,7 +75,9 @@ interface Update {
 /** What a plan does: both, or gradients that are added to those of earlier micro-batches. */
 type Purpose = "step" | "gradients";
 
-const PLANS_KEPT = 24;
+/** Bytes of the plans that are kept for shapes that may come again. */
+const TRAINING_PLANS = 80e6;
+const SCORING_PLANS = 32e6;
 
 export interface TrainerOptions {
   /** Layers' activations are computed again in the backward pass: less memory for about a third more time. */
@@ -84,11 +87,11 @@ export interface TrainerOptions {
 }
 
 /**
- * Keeps one plan per combination of shapes; the least recently used goes when there are too many. Steps may be called
+ * Keeps one plan per combination of shapes, within a limit of memory. Steps may be called
  * without waiting for the results of earlier ones: they are submitted in order, and results come when the GPU is done.
  */
 export class Trainer {
-  private readonly plans = new Map<string, Promise<Built>>();
+  private readonly plans = new PlanCache<Built>(TRAINING_PLANS);
   private readonly runtime: Runtime;
   private readonly weights: ModelWeights;
   private readonly trainable: Trainable;
@@ -167,20 +170,9 @@ export class Trainer {
     );
   }
 
-  private async planFor(groups: readonly Group[], purpose: Purpose, minimum: { B?: number }): Promise<Built> {
+  private planFor(groups: readonly Group[], purpose: Purpose, minimum: { B?: number }): Promise<Built> {
     const shapes = this.shapesOf(groups, minimum);
-    const key = JSON.stringify([purpose, shapes]);
-    let built = this.plans.get(key);
-    if (built) this.plans.delete(key);
-    built ??= this.build(shapes, purpose);
-    this.plans.set(key, built);
-    if (this.plans.size > PLANS_KEPT) {
-      const [oldest] = this.plans.keys();
-      const old = this.plans.get(oldest as string);
-      this.plans.delete(oldest as string);
-      (await old)?.plan.destroy();
-    }
-    return built;
+    return this.plans.get(JSON.stringify([purpose, shapes]), () => this.build(shapes, purpose));
   }
 
   /** Bytes that the plan of such a step will allocate, read-back included; nothing is built. */
@@ -287,8 +279,7 @@ export class Trainer {
 
   async destroy(): Promise<void> {
     await this.submitted;
-    for (const built of this.plans.values()) (await built).plan.destroy();
-    this.plans.clear();
+    await this.plans.destroy();
     (await this.updating)?.plan.destroy();
     this.updating = null;
     this.halt.destroy();
@@ -346,7 +337,7 @@ export function hyperWords({ learningRate, beta1, beta2, eps, weightDecay, maxGr
 
 /** Log-probability of every answer of every row, forward only, in batches of at most `batch` rows. */
 export class Scorer {
-  private readonly plans = new Map<string, Promise<{ plan: Plan; inputs: SequenceInputs; logp: Tensor }>>();
+  private readonly plans = new PlanCache<{ plan: Plan; inputs: SequenceInputs; logp: Tensor }>(SCORING_PLANS);
   private readonly runtime: Runtime;
   private readonly weights: ModelWeights;
   private readonly options: { readonly merged?: FlatTensors; readonly lora?: LoraWeights };
@@ -385,14 +376,7 @@ export class Scorer {
     for (let from = 0; from < rows.length; from += batch) {
       const slice = rows.slice(from, from + batch);
       const shape = shapeFor(config, slice, { B: from === 0 ? slice.length : batch });
-      const key = JSON.stringify(shape);
-      let built = this.plans.get(key);
-      if (!built) {
-        if (this.plans.size >= PLANS_KEPT) await this.destroy();
-        built = this.build(config, shape);
-        this.plans.set(key, built);
-      }
-      const { plan, inputs, logp } = await built;
+      const { plan, inputs, logp } = await this.plans.get(JSON.stringify(shape), () => this.build(config, shape));
       const packed = pack(config, slice, shape);
       writeSequences(plan, inputs, packed);
       await plan.run(this.pace);
@@ -411,7 +395,6 @@ export class Scorer {
   }
 
   async destroy(): Promise<void> {
-    for (const built of this.plans.values()) (await built).plan.destroy();
-    this.plans.clear();
+    await this.plans.destroy();
   }
 }
