@@ -226,11 +226,15 @@ export class Plan {
 
   private async collect(tensors: readonly Tensor[], slot: Staging): Promise<(Float32Array | Uint32Array)[]> {
     const total = readbackBytes(tensors);
-    await this.patience.around(() => slot.buffer.mapAsync(1, 0, total));
-    const bytes = slot.buffer.getMappedRange(0, total).slice(0);
-    slot.buffer.unmap();
-    slot.busy = false;
-    if (this.destroyed) slot.buffer.destroy();
+    let bytes: ArrayBuffer;
+    try {
+      await this.patience.around(() => slot.buffer.mapAsync(1, 0, total));
+      bytes = slot.buffer.getMappedRange(0, total).slice(0);
+      slot.buffer.unmap();
+    } finally {
+      slot.busy = false; // also when the device was lost: what is busy outlives the plan
+      if (this.destroyed) slot.buffer.destroy();
+    }
     let at = 0;
     return tensors.map((tensor) => {
       const view =
