@@ -98,6 +98,7 @@ test("a full disk pauses the run with the last commit whole, says what fills it,
   await other.waitFor({ state: "detached" });
   await setQuota();
   await page.getByRole("button", { name: "Go on" }).first().click();
+  await notice.waitFor({ state: "detached" }); // it stays until the worker has answered
   await eventsReach(page, before.length + 3);
   const after = await eventsOf(page);
   expect(after.slice(0, before.length)).toEqual(before);
