@@ -41,7 +41,7 @@ export const RECIPE = {
   describe: 64,
   arithmetic: 32,
   /** Deviation of the pixel noise on pre-training pictures, full scale 1. */
-  noise: 0.02,
+  noise: 0.04,
   learningRate: 3e-3,
   warmup: 40,
   weightDecay: 0.01,
@@ -75,8 +75,8 @@ export const pretrain = defineCommand({
   summary: "make the bundled policy from nothing, on world A, with this project's kernels",
   options: {
     out: { type: "text", value: "DIR", help: "folder for the model", required: true },
-    steps: { type: "whole", help: "optimizer steps", default: 800, min: 1 },
-    items: { type: "whole", help: "held-out items a world and kind in the model card", default: 600, min: 1 },
+    steps: { type: "whole", help: "optimizer steps", default: 1000, min: 1 },
+    items: { type: "whole", help: "held-out items a world and kind in the model card", default: 5000, min: 1 },
     ...seedOption,
   },
   example: "autodidact pretrain --out public/models/policy --seed 0",
