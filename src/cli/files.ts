@@ -1,6 +1,7 @@
-import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Files } from "../model/hf.ts";
+import type { ByteSource } from "../store/zip.ts";
 
 const isMissing = (error: unknown): boolean => {
   const code = (error as NodeJS.ErrnoException).code;
@@ -47,6 +48,30 @@ export async function writeFolder(
 export async function readInput(path: string): Promise<Uint8Array> {
   try {
     return await readFile(path);
+  } catch (error) {
+    if (isMissing(error)) throw new Error(`there is no file ${path}`);
+    throw error;
+  }
+}
+
+/** A file that is read slice by slice. A file that does not exist is named. */
+export async function openBytes(path: string): Promise<ByteSource & { close(): Promise<void> }> {
+  try {
+    const file = await open(path);
+    const { size } = await file.stat();
+    return {
+      size,
+      async read(from, to) {
+        const bytes = new Uint8Array(to - from);
+        for (let at = 0; at < bytes.length; ) {
+          const { bytesRead } = await file.read(bytes, at, bytes.length - at, from + at);
+          if (bytesRead === 0) throw new Error(`${path} became shorter while it was read`);
+          at += bytesRead;
+        }
+        return bytes;
+      },
+      close: () => file.close(),
+    };
   } catch (error) {
     if (isMissing(error)) throw new Error(`there is no file ${path}`);
     throw error;

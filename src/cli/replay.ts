@@ -2,7 +2,7 @@ import type { Loop } from "../loop/cycle.ts";
 import { stateBeforeRound } from "../loop/history.ts";
 import type { StorePort } from "../loop/ports.ts";
 import { DeletedPair, type ReplayReport, replayStore } from "../store/replay.ts";
-import type { RunContents } from "../store/run.ts";
+import type { WholeRun } from "../store/run.ts";
 
 /**
  * Repeats the collecting and the training of one round from the state before it, on `openLoop`'s engine, and compares
@@ -10,7 +10,7 @@ import type { RunContents } from "../store/run.ts";
  * trained on other base weights.
  */
 export async function replayRound(
-  contents: RunContents,
+  contents: WholeRun,
   round: number,
   openLoop: (store: StorePort) => Loop,
 ): Promise<ReplayReport> {

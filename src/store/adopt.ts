@@ -4,7 +4,8 @@ import type { LoopEvent } from "../base/events.ts";
 import type { Pair } from "../base/records.ts";
 import type { LoopState } from "../loop/ports.ts";
 import { StoreError } from "./errors.ts";
-import { prepareCommit, type RunContents } from "./run.ts";
+import { type JournalData, journalLines, pairDigest, stateDigest } from "./journal.ts";
+import type { RunContents } from "./run.ts";
 
 /** Stands before the source of every pair that came in an archive, such as "imported:camera:B". */
 export const IMPORTED = "imported:";
@@ -21,15 +22,21 @@ export interface AdoptOptions {
  * Every pair's source says "imported". Unless `include` is set no pair may train (fresh, trained and accepted ones are
  * quarantined), the candidate under training is dropped, and the gate has the default thresholds. The gate's key is
  * always thrown away, since the archive's maker knows it: the next round seals a new one. All this is one commit more,
- * journal line included, so that the run verifies as before. Throws an InputError for a contour out of range.
+ * journal line included, so that the run verifies as before. Reads the pairs once, for their digests. Throws an
+ * InputError for a contour out of range.
  */
-export function adopted(contents: RunContents, { at, include }: AdoptOptions): RunContents {
-  const { state, lines, events } = contents;
+export async function adopted(contents: RunContents, { at, include }: AdoptOptions): Promise<RunContents> {
+  const { state, lines } = contents;
   const last = lines.at(-1);
   if (last === undefined) throw new StoreError("refused", "The archive holds no event.");
   parseContour(state.contour, "the archive's contour");
-  const pairs = contents.pairs.map((pair) => marked(pair, include));
-  const set = contents.pairs.filter((pair, i) => pair.status !== pairs[i]?.status).length;
+  let set = 0;
+  const put: JournalData["pairs"][number][] = [];
+  for await (const pair of contents.pairs()) {
+    const ours = marked(pair, include);
+    if (ours.status !== pair.status) set++;
+    put.push({ id: ours.id, digest: pairDigest(ours), status: ours.status });
+  }
   const next: LoopState = {
     ...state,
     ...(state.finished === null ? nextRound(state) : {}),
@@ -42,16 +49,26 @@ export function adopted(contents: RunContents, { at, include }: AdoptOptions): R
     type: "restored",
     adapter: state.incumbent,
     reason: include
-      ? `imported: ${pairs.length} pairs are marked and may train; the next gate has a new key`
-      : `imported: ${pairs.length} pairs are marked, ${set} of them taken out of training; the gate has the default thresholds and a new key`,
+      ? `imported: ${put.length} pairs are marked and may train; the next gate has a new key`
+      : `imported: ${put.length} pairs are marked, ${set} of them taken out of training; the gate has the default thresholds and a new key`,
     seq: state.seq,
     at,
     round: next.round,
   };
-  const head = { seq: last.seq, content: last.content, hash: last.hash };
-  const change = { state: next, events: [event], putPairs: pairs, setStatus: [], putAdapters: [] };
-  const prepared = prepareCommit(state.run, head, change);
-  return { ...contents, state: next, lines: [...lines, ...prepared.lines], events: [...events, event], pairs };
+  const data: JournalData = { pairs: put, status: [], adapters: [], state: stateDigest(next) };
+  return {
+    title: contents.title,
+    state: next,
+    lines: [...lines, ...journalLines(last, [event], data)],
+    async *events() {
+      yield* contents.events();
+      yield event;
+    },
+    async *pairs() {
+      for await (const pair of contents.pairs()) yield marked(pair, include);
+    },
+    adapters: () => contents.adapters(),
+  };
 }
 
 function marked(pair: Pair, include: boolean): Pair {

@@ -1,5 +1,7 @@
 import { closeSync, fsyncSync, openSync, readFileSync, readSync, renameSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex } from "@noble/hashes/utils.js";
 import { sha256Hex } from "../base/hash.ts";
 import { StoreError } from "./errors.ts";
 
@@ -25,6 +27,28 @@ export const blobPath = (dir: string, sha: string): string => join(dir, "blobs",
 export function putBlob(dir: string, sha: string, bytes: Uint8Array, io: FolderIo): void {
   replaceFile(blobPath(dir, sha), bytes, io);
   syncFolder(join(dir, "blobs"), io);
+}
+
+/** The same for a blob whose bytes, and so its name, are known only when the last piece has come. */
+export async function putBlobInPieces(dir: string, pieces: AsyncIterable<Uint8Array>, io: FolderIo): Promise<Blob> {
+  const path = blobPath(dir, `incoming-${process.pid}.tmp`);
+  const hash = sha256.create();
+  let bytes = 0;
+  const file = io.openSync(path, "w");
+  try {
+    for await (const piece of pieces) {
+      hash.update(piece);
+      bytes += piece.length;
+      writeAll(io, file, piece);
+    }
+    io.fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  const sha = bytesToHex(hash.digest());
+  io.renameSync(path, blobPath(dir, sha));
+  syncFolder(join(dir, "blobs"), io);
+  return { sha, bytes };
 }
 
 /** Throws a StoreError (damaged) unless the file has the bytes of its name. */

@@ -25,6 +25,7 @@ import {
   type FolderIo,
   isFull,
   putBlob,
+  putBlobInPieces,
   readAt,
   readBlob,
   readWhole,
@@ -42,13 +43,15 @@ import {
   readLog,
   verifyIndex,
 } from "./folder-index.ts";
-import { genesis, type JournalHead, pairDigest, sumJournal } from "./journal.ts";
+import { genesis, type JournalHead, pairDigest } from "./journal.ts";
 import {
   checkAdapter,
+  listed,
   type PairCursor,
+  type PairFilter,
   type Prepared,
+  prepareAdapter,
   prepareCommit,
-  prepareRestore,
   type RunContents,
   type RunStore,
 } from "./run.ts";
@@ -61,8 +64,8 @@ import { FILTERS } from "./schema.ts";
  *   blobs/<sha>    pairs (JSON lines), adapters, configs, optimizer states, named by their SHA-256
  * Blobs are written first (temporary file, fsync, rename), then one line is appended and synced: that line is the commit.
  * A line cut short by a crash is dropped at the next opening; blobs that no line names are harmless, and opening removes
- * those that are older than the last commit. Deleted pairs are blanked out in their blob. stand the journal and an index of
- * the pairs, never pictures or adapters.
+ * those that are older than the last commit. Deleted pairs are blanked out in their blob. In memory stand the journal and an
+ * index of the pairs, never pictures or adapters.
  */
 export interface FolderStore extends RunStore {
   /** What opening had to repair, in plain words; null if nothing. */
@@ -111,6 +114,7 @@ function openFolder(dir: string, options: { run?: string; io?: FolderIo }): Fold
     });
 
   const head = (): JournalHead => index.lines.at(-1) ?? genesis(run);
+  const items = (): BufferItem[] => [...index.pairs.values()].map((row) => itemOf(dir, index, run, row));
 
   /** Reads what another process has added since; a torn line at the end may be one that it is just writing. */
   const refresh = (): void => {
@@ -119,6 +123,24 @@ function openFolder(dir: string, options: { run?: string; io?: FolderIo }): Fold
       verifyIndex(run, index, path);
     }
   };
+
+  const putter = (): ((bytes: Uint8Array) => Blob) => {
+    const used = usedBlobs(index);
+    return (bytes) => {
+      const sha = sha256Hex(bytes);
+      if (!used.has(sha) || index.deleted.has(sha)) putBlob(dir, sha, bytes, io);
+      return { sha, bytes: bytes.length };
+    };
+  };
+
+  const adapterBlobs = (
+    snapshot: AdapterSnapshot,
+    put: (bytes: Uint8Array) => Blob,
+  ): CommitLine["adapters"][number] => ({
+    adapter: put(snapshot.adapter),
+    config: put(utf8(snapshot.config)),
+    optimizer: put(snapshot.optimizer),
+  });
 
   const write = (prepared: Prepared): void => {
     for (const { id, status } of prepared.status) {
@@ -130,26 +152,22 @@ function openFolder(dir: string, options: { run?: string; io?: FolderIo }): Fold
       if (!index.pairs.has(id))
         throw new StoreError("refused", `The pair ${id} cannot be deleted: it is not in the store.`);
     }
-    const used = usedBlobs(index);
-    const put = (bytes: Uint8Array): Blob => {
-      const sha = sha256Hex(bytes);
-      if (!used.has(sha) || index.deleted.has(sha)) putBlob(dir, sha, bytes, io);
-      return { sha, bytes: bytes.length };
-    };
-    const line: CommitLine = {
+    const put = putter();
+    append({
       events: prepared.events,
       lines: prepared.lines,
       state: prepared.state,
       pairs: prepared.pairs.length === 0 ? null : putPairs(prepared, put),
       status: prepared.status,
       ...(prepared.removed.length === 0 ? {} : { removed: prepared.removed }),
-      adapters: prepared.adapters.map(({ snapshot }) => ({
-        adapter: put(snapshot.adapter),
-        config: put(utf8(snapshot.config)),
-        optimizer: put(snapshot.optimizer),
-      })),
-    };
-    if (fstatSync(log).size !== index.size) throw staleError(run, head().seq, prepared.events[0]?.seq ?? 0);
+      adapters: prepared.adapters.map(({ snapshot }) => adapterBlobs(snapshot, put)),
+    });
+    if (prepared.removed.length > 0) blankDeleted(dir, index, io);
+  };
+
+  /** The commit: everything that the line names is on the disk. */
+  const append = (line: CommitLine): void => {
+    if (fstatSync(log).size !== index.size) throw staleError(run, head().seq, line.events[0]?.seq ?? 0);
     const bytes = utf8(`${canonicalJson({ ...line, sha256: canonicalDigest(line) })}\n`);
     try {
       writeAll(io, log, bytes);
@@ -159,7 +177,37 @@ function openFolder(dir: string, options: { run?: string; io?: FolderIo }): Fold
       throw error;
     }
     addCommit(index, line, bytes.length);
-    if (prepared.removed.length > 0) blankDeleted(dir, index, io);
+  };
+
+  const mustBeEmpty = (): void => {
+    if (index.lines.length > 0)
+      throw new StoreError(
+        "refused",
+        `There is already a run in ${dir}, and an import never overwrites one. Name an empty directory.`,
+      );
+  };
+
+  /** Pairs and adapters go to blobs as they come; the one line of the import has the events. */
+  const restore = async (contents: RunContents): Promise<void> => {
+    await live(mustBeEmpty);
+    try {
+      const put = putter();
+      const adapters: CommitLine["adapters"][number][] = [];
+      for await (const snapshot of contents.adapters()) {
+        prepareAdapter(snapshot);
+        adapters.push(adapterBlobs(snapshot, put));
+      }
+      const rows: PairRow[] = [];
+      const blob = await putBlobInPieces(dir, pairLines(contents.pairs(), rows), io);
+      const events = await listed(contents.events());
+      const { lines, state } = contents;
+      await live(() => {
+        mustBeEmpty();
+        append({ events, lines, state, pairs: rows.length === 0 ? null : { blob, rows }, status: [], adapters });
+      });
+    } catch (error) {
+      throw isFull(error) ? quotaError() : error;
+    }
   };
 
   return {
@@ -169,16 +217,7 @@ function openFolder(dir: string, options: { run?: string; io?: FolderIo }): Fold
 
     commit: (change: Commit) => live(() => write(prepareCommit(run, head(), change))),
 
-    restore: (contents: RunContents) =>
-      live(() => {
-        if (index.lines.length > 0)
-          throw new StoreError(
-            "refused",
-            `There is already a run in ${dir}, and an import never overwrites one. Name an empty directory.`,
-          );
-        const { pairs } = sumJournal(contents.lines);
-        write(prepareRestore(contents, (id) => pairs.get(id) ?? { seq: 0, place: 0 }));
-      }),
+    restore,
 
     pairs: ({ status, round, limit }) =>
       live(() => {
@@ -193,24 +232,25 @@ function openFolder(dir: string, options: { run?: string; io?: FolderIo }): Fold
 
     listPairs: ({ after = null, newestFirst = false, limit, ...filter }) =>
       live(() => {
-        const passes = (item: BufferItem): boolean =>
-          FILTERS.every((field) => filter[field] === undefined || item[field] === filter[field]);
         const rows = [...index.pairs.values()];
         const found: { item: BufferItem; at: PairCursor }[] = [];
         for (const row of newestFirst ? rows.reverse() : rows) {
           if (found.length > limit) break;
           if (after !== null && (newestFirst ? compare(row, after) >= 0 : compare(row, after) <= 0)) continue;
           const item = itemOf(dir, index, run, row);
-          if (passes(item)) found.push({ item, at: { seq: row.seq, place: row.place } });
+          if (passes(item, filter)) found.push({ item, at: { seq: row.seq, place: row.place } });
         }
         const shown = found.slice(0, limit);
         return { items: shown.map(({ item }) => item), next: found.length > limit ? (shown.at(-1)?.at ?? null) : null };
       }),
 
+    countPairs: (filter, atMost) => live(() => Math.min(atMost, items().filter((item) => passes(item, filter)).length)),
+    sources: () => live(() => [...new Set(items().map(({ source }) => source))].sort()),
+
     bufferItems: ({ over }) =>
       live(() => {
-        const items = [...index.pairs.values()].map((row) => itemOf(dir, index, run, row));
-        return items.reduce((sum, { bytes }) => sum + bytes, 0) > over ? items : [];
+        const all = items();
+        return all.reduce((sum, { bytes }) => sum + bytes, 0) > over ? all : [];
       }),
 
     hasPair: (id) => live(() => index.pairs.has(id)),
@@ -292,15 +332,21 @@ function openManifest(dir: string, wanted: string | undefined, io: FolderIo): st
 function putPairs(prepared: Prepared, put: (bytes: Uint8Array) => Blob): CommitLine["pairs"] {
   const rows: PairRow[] = [];
   const texts: string[] = [];
-  let offset = 0;
-  for (const { pair } of prepared.pairs) {
-    const text = `${canonicalJson(pair)}\n`;
-    const length = utf8(text).length;
-    rows.push({ ...bufferItem(pair), offset, length });
-    texts.push(text);
-    offset += length;
-  }
+  for (const { pair } of prepared.pairs) texts.push(pairLine(pair, rows));
   return { blob: put(utf8(texts.join(""))), rows };
+}
+
+async function* pairLines(pairs: AsyncIterable<Pair>, rows: PairRow[]): AsyncGenerator<Uint8Array> {
+  for await (const pair of pairs) yield utf8(pairLine(pair, rows));
+}
+
+/** The pair's line in a blob of pairs, and its row added to those before it. */
+function pairLine(pair: Pair, rows: PairRow[]): string {
+  const text = `${canonicalJson(pair)}\n`;
+  const last = rows.at(-1);
+  const offset = last === undefined ? 0 : last.offset + last.length;
+  rows.push({ ...bufferItem(pair), offset, length: utf8(text).length });
+  return text;
 }
 
 /** Reads pairs in the order of `ids`, each blob once, and checks each against the digest in the journal. */
@@ -330,6 +376,9 @@ function itemOf(dir: string, index: Index, run: string, row: IndexedPair): Buffe
     return bufferItem(readPairs(dir, index, run, [id])[0] as Pair);
   return { id, status, round, source, kind, margin, answer, bytes };
 }
+
+const passes = (item: BufferItem, filter: PairFilter): boolean =>
+  FILTERS.every((field) => filter[field] === undefined || item[field] === filter[field]);
 
 const compare = (a: PairCursor, b: PairCursor): number => a.seq - b.seq || a.place - b.place;
 

@@ -1,10 +1,10 @@
-import { bufferItem } from "../base/buffer.ts";
-import type { LoopEvent } from "../base/events.ts";
 import type { Pair } from "../base/records.ts";
 import type { Commit } from "../loop/ports.ts";
 import { StoreError, staleError } from "./errors.ts";
+import { importContents } from "./idb-import.ts";
+import { nothingTold, putEvent, putPair, tell, updated } from "./idb-rows.ts";
 import { type Db, guarded, prefix, type WriteTx, writing } from "./idb-tx.ts";
-import { genesis, type JournalHead, type JournalLine, sumJournal } from "./journal.ts";
+import { genesis, type JournalHead, type JournalLine } from "./journal.ts";
 import {
   adapterBytes,
   checkAdapter,
@@ -12,11 +12,9 @@ import {
   type PairFilter,
   type Prepared,
   prepareCommit,
-  prepareRestore,
-  type RunContents,
   type RunStore,
 } from "./run.ts";
-import { FILTERS, indexOf, type PairRecord, type RunRecord } from "./schema.ts";
+import { FILTERS, indexOf, type PairRecord } from "./schema.ts";
 import type { Vault } from "./vault.ts";
 
 /** The memory of one run in the database of all runs. */
@@ -52,20 +50,7 @@ export function openRun(db: Db, vault: Vault, run: string): RunStore {
       );
     },
 
-    async restore(contents: RunContents) {
-      const { pairs } = sumJournal(contents.lines);
-      const prepared = prepareRestore(contents, (id) => pairs.get(id) ?? { seq: 0, place: 0 });
-      await vault.keep(prepared.adapters, () =>
-        writing(db, async (tx) => {
-          if ((await tx.objectStore("runs").get(run)) !== undefined)
-            throw new StoreError(
-              "refused",
-              `There is already a run ${run} here, and an import never overwrites one. Delete it first, or keep it.`,
-            );
-          await write(tx, run, prepared, contents.title);
-        }),
-      );
-    },
+    restore: (contents) => importContents(db, vault, run, contents),
 
     pairs: ({ limit, ...filter }) =>
       guarded(async () => {
@@ -81,16 +66,35 @@ export function openRun(db: Db, vault: Vault, run: string): RunStore {
     listPairs: ({ after = null, newestFirst = false, limit, ...filter }) =>
       guarded(async () => {
         const { index, key } = rangeOf(run, filter);
-        const items: PairRecord[] = [];
         const records = db.transaction("pairs").store.index(index);
-        let cursor = await records.openCursor(following(key, after, newestFirst), newestFirst ? "prev" : "next");
-        while (cursor !== null && items.length < limit) {
-          items.push(cursor.value);
-          cursor = await cursor.continue();
-        }
+        const range = following(key, after, newestFirst);
+        // One record more than the page says whether there is a next one.
+        const found = await (newestFirst ? lastOf(records, range, limit + 1) : records.getAll(range, limit + 1));
+        const items = found.slice(0, limit);
         const last = items.at(-1);
-        const next = cursor === null || last === undefined ? null : { seq: last.seq, place: last.place };
+        const next = found.length <= limit || last === undefined ? null : { seq: last.seq, place: last.place };
         return { items: items.map(({ run: _run, seq: _seq, place: _place, ...item }) => item), next };
+      }),
+
+    countPairs: (filter, atMost) =>
+      guarded(async () => {
+        const { index, key } = rangeOf(run, filter);
+        const records = db.transaction("pairs").store.index(index);
+        return (await records.getAllKeys(prefix(...key), atMost)).length;
+      }),
+
+    sources: () =>
+      guarded(async () => {
+        const records = db.transaction("pairs").store.index("source");
+        const sources: string[] = [];
+        // From each source straight to the next one: as many steps as there are sources.
+        for (let from: IDBValidKey[] = [run]; ; ) {
+          const cursor = await records.openKeyCursor(IDBKeyRange.bound(from, [run, []]));
+          if (cursor === null) return sources;
+          const source = (cursor.key as [string, string])[1];
+          sources.push(source);
+          from = [run, source, []];
+        }
       }),
 
     bufferItems: ({ over }) =>
@@ -148,6 +152,15 @@ export function openRun(db: Db, vault: Vault, run: string): RunStore {
   };
 }
 
+interface PairCursorStep {
+  readonly value: PairRecord;
+  continue(): Promise<PairCursorStep | null>;
+}
+
+interface PairIndex {
+  openCursor(range: IDBKeyRange, direction: "prev"): Promise<PairCursorStep | null>;
+}
+
 /** Which index answers a filter, and what its keys begin with. */
 function rangeOf(run: string, filter: PairFilter): { index: string; key: (string | number)[] } {
   const fields = FILTERS.filter((field) => filter[field] !== undefined);
@@ -161,19 +174,27 @@ function following(key: (string | number)[], after: PairCursor | null, newestFir
   return newestFirst ? IDBKeyRange.bound(key, at, false, true) : IDBKeyRange.bound(at, [...key, []], true, false);
 }
 
+/** Up to `count` records of a range, from its end; getAll only knows the other direction. */
+async function lastOf(records: PairIndex, range: IDBKeyRange, count: number): Promise<PairRecord[]> {
+  const found: PairRecord[] = [];
+  let cursor = await records.openCursor(range, "prev");
+  while (cursor !== null && found.length < count) {
+    found.push(cursor.value);
+    cursor = found.length < count ? await cursor.continue() : null;
+  }
+  return found;
+}
+
 const missingPair = (id: string, run: string): StoreError =>
   new StoreError("damaged", `The pair ${id} of run ${run} is not in the store.`);
 
 /** Every write of a transaction. Requests are awaited, so that the first failure is the one that is reported. */
-async function write(tx: WriteTx, run: string, prepared: Prepared, importedAs?: string): Promise<void> {
+async function write(tx: WriteTx, run: string, prepared: Prepared): Promise<void> {
   const pairs = tx.objectStore("pairs");
-  const contents = tx.objectStore("contents");
   let pairBytes = 0;
-  for (const { pair, seq, place } of prepared.pairs) {
-    const record: PairRecord = { run, ...bufferItem(pair), seq, place };
-    pairBytes += record.bytes - ((await pairs.get([run, pair.id]))?.bytes ?? 0);
-    await pairs.put(record);
-    await contents.put({ run, id: pair.id, pair: ownBytes(pair) });
+  for (const place of prepared.pairs) {
+    const before = (await pairs.get([run, place.pair.id]))?.bytes ?? 0;
+    pairBytes += (await putPair(tx, run, place)) - before;
   }
   for (const { id, status } of prepared.status) {
     const record = await pairs.get([run, id]);
@@ -187,7 +208,7 @@ async function write(tx: WriteTx, run: string, prepared: Prepared, importedAs?: 
       throw new StoreError("refused", `The pair ${id} cannot be deleted: it is not in the store.`);
     pairBytes -= record.bytes;
     await pairs.delete([run, id]);
-    await contents.delete([run, id]);
+    await tx.objectStore("contents").delete([run, id]);
   }
   let bytes = prepared.logBytes + pairBytes;
   for (const { snapshot, digests } of prepared.adapters) {
@@ -196,42 +217,12 @@ async function write(tx: WriteTx, run: string, prepared: Prepared, importedAs?: 
     bytes += size - ((await adapters.get([run, snapshot.hash]))?.bytes ?? 0);
     await adapters.put({ run, hash: snapshot.hash, config: snapshot.config, digests, bytes: size });
   }
-  for (const event of prepared.events)
-    await tx.objectStore("events").put({ run, seq: event.seq, event: ownBytes(event) });
+  for (const event of prepared.events) await putEvent(tx, run, event);
   for (const line of prepared.lines) await tx.objectStore("journal").put({ run, seq: line.seq, line });
   await tx.objectStore("state").put({ run, state: prepared.state });
-  const record = await tx.objectStore("runs").get(run);
-  await tx.objectStore("runs").put(updated(record, prepared, { bytes, pairBytes }, importedAs));
-}
-
-/** The run's record after `prepared`. */
-function updated(
-  old: RunRecord | undefined,
-  { state, events }: Prepared,
-  grown: { readonly bytes: number; readonly pairBytes: number },
-  importedAs: string | undefined,
-): RunRecord {
-  const evaluated = events.filter((event) => event.type === "evaluated" && event.world === state.contour.world).at(-1);
-  const started = events.find((event) => event.type === "started");
-  return {
-    run: state.run,
-    title: importedAs ?? old?.title ?? state.run,
-    startedAt: old?.startedAt ?? events[0]?.at ?? 0,
-    updatedAt: events.at(-1)?.at ?? old?.updatedAt ?? 0,
-    round: state.round,
-    rounds: state.contour.rounds,
-    seed: state.seed,
-    base: started?.type === "started" ? started.base : (old?.base ?? ""),
-    incumbent: state.incumbent,
-    finished: state.finished,
-    events: state.seq,
-    accepted: (old?.accepted ?? 0) + events.filter((event) => event.type === "committed").length,
-    rejected: (old?.rejected ?? 0) + events.filter((event) => event.type === "rejected").length,
-    heldOut: evaluated?.type === "evaluated" ? evaluated.heldOut.greedy.value : (old?.heldOut ?? null),
-    bytes: (old?.bytes ?? 0) + grown.bytes,
-    pairBytes: (old?.pairBytes ?? 0) + grown.pairBytes,
-    imported: old?.imported ?? importedAs !== undefined,
-  };
+  const runs = tx.objectStore("runs");
+  const told = prepared.events.reduce(tell, nothingTold(prepared.state.contour.world));
+  await runs.put(updated(await runs.get(run), prepared.state, told, { bytes, pairBytes }));
 }
 
 async function lastLine(
@@ -244,19 +235,4 @@ async function lastLine(
 ): Promise<JournalHead | null> {
   const cursor = await tx.objectStore("journal").openCursor(prefix(run), "prev");
   return cursor === null ? null : cursor.value.line;
-}
-
-/**
- * The same value, with every view of a larger or shared buffer copied into a buffer of its own:
- * structured clone would store the whole buffer behind each view.
- */
-function ownBytes<T extends Pair | LoopEvent>(value: T): T {
-  const copy = (part: unknown): unknown => {
-    if (part instanceof Uint8Array)
-      return part.buffer instanceof ArrayBuffer && part.byteLength === part.buffer.byteLength ? part : part.slice();
-    if (Array.isArray(part)) return part.map(copy);
-    if (typeof part !== "object" || part === null) return part;
-    return Object.fromEntries(Object.entries(part).map(([key, field]) => [key, copy(field)]));
-  };
-  return copy(value) as T;
 }

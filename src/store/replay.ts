@@ -4,7 +4,7 @@ import type { Pair } from "../base/records.ts";
 import type { Commit, LoopState, StorePort } from "../loop/ports.ts";
 import { StoreError } from "./errors.ts";
 import { adapterDigests, type JournalData, type JournalSum, pairDigest, stateDigest, sumJournal } from "./journal.ts";
-import type { RunContents } from "./run.ts";
+import type { WholeRun } from "./run.ts";
 
 /** What a repeated round came to, beside what the journal says of it. */
 export interface ReplayReport {
@@ -45,7 +45,7 @@ export interface ReplayStore extends StorePort {
  * The run `contents` as it was in `before`, the state in which its round began.
  * Throws a StoreError (damaged) if that is not the state of the journal.
  */
-export function replayStore(contents: RunContents, before: LoopState): ReplayStore {
+export function replayStore(contents: WholeRun, before: LoopState): ReplayStore {
   const { lines, events, pairs, adapters } = contents;
   const { round } = before;
   if (lines[before.seq - 1]?.data?.state !== stateDigest(before))
@@ -110,7 +110,7 @@ export function replayStore(contents: RunContents, before: LoopState): ReplaySto
 }
 
 /** What the commit of this event changed, by digest. */
-function dataFrom({ lines }: RunContents, event: LoopEvent | undefined): JournalData | null {
+function dataFrom({ lines }: WholeRun, event: LoopEvent | undefined): JournalData | null {
   if (event === undefined) return null;
   return lines.slice(event.seq).find(({ data }) => data !== null)?.data ?? null;
 }

@@ -22,7 +22,14 @@ export interface RunStore extends StorePort {
   snapshot(): Promise<{ readonly state: LoopState | null; readonly lines: readonly JournalLine[] }>;
   /** One page of the replay buffer, without pictures, in the order in which the pairs came. */
   listPairs(query: PairQuery): Promise<PairPage>;
-  /** Fills an empty run with a whole imported one, in one transaction. Throws a StoreError (refused) if the run holds anything. */
+  /** How many pairs pass a filter, counted up to `atMost`: counting takes as long as there are pairs. */
+  countPairs(filter: PairFilter, atMost: number): Promise<number>;
+  /** The sources of the run's pairs, each once, in the order of their names. */
+  sources(): Promise<readonly string[]>;
+  /**
+   * Fills an empty run with a whole imported one: everything is laid out first, piece by piece, and the last write makes
+   * it the run; if anything fails before, nothing is kept. Throws a StoreError (refused) if the run holds anything.
+   */
   restore(contents: RunContents): Promise<void>;
   /** Bytes that this run takes, close to what the disk holds. */
   bytes(): Promise<number>;
@@ -57,14 +64,53 @@ export interface PairPage {
   readonly next: PairCursor | null;
 }
 
-/** A whole run, checked. Pairs are in the journal's order and carry their last status. */
+/**
+ * A whole run, checked. What is large is read anew, piece by piece, from where it lies each time it is asked for; if it
+ * is no longer what was checked, that ends in a StoreError.
+ */
 export interface RunContents {
   readonly title: string;
   readonly state: LoopState;
   readonly lines: readonly JournalLine[];
+  events(): AsyncIterable<LoopEvent>;
+  /** In the journal's order, with their last status. */
+  pairs(): AsyncIterable<Pair>;
+  adapters(): AsyncIterable<AdapterSnapshot>;
+}
+
+/** The same in memory. */
+export interface WholeRun extends Pick<RunContents, "title" | "state" | "lines"> {
   readonly events: readonly LoopEvent[];
   readonly pairs: readonly Pair[];
   readonly adapters: readonly AdapterSnapshot[];
+}
+
+export async function wholeRun(contents: RunContents): Promise<WholeRun> {
+  const { title, state, lines } = contents;
+  const [events, pairs, adapters] = [
+    await listed(contents.events()),
+    await listed(contents.pairs()),
+    await listed(contents.adapters()),
+  ];
+  return { title, state, lines, events, pairs, adapters };
+}
+
+export async function listed<T>(values: AsyncIterable<T>): Promise<T[]> {
+  const list: T[] = [];
+  for await (const value of values) list.push(value);
+  return list;
+}
+
+/** The values in lists of `size`, the last one shorter. */
+export async function* batches<T>(values: AsyncIterable<T> | Iterable<T>, size: number): AsyncGenerator<T[]> {
+  let batch: T[] = [];
+  for await (const value of values) {
+    batch.push(value);
+    if (batch.length < size) continue;
+    yield batch;
+    batch = [];
+  }
+  if (batch.length > 0) yield batch;
 }
 
 /** An adapter with the SHA-256 of its config and optimizer; its own is `snapshot.hash`. */
@@ -150,20 +196,6 @@ export function prepareCommit(run: string, head: JournalHead, change: Commit): P
   };
 }
 
-/** A checked import as one transaction. `order` gives each pair's seq and place, from the journal. */
-export function prepareRestore(contents: RunContents, order: (id: string) => { seq: number; place: number }): Prepared {
-  return {
-    state: contents.state,
-    events: contents.events,
-    lines: contents.lines,
-    pairs: contents.pairs.map((pair) => ({ pair, ...placeOf(order(pair.id)) })),
-    status: [],
-    removed: [],
-    adapters: contents.adapters.map(prepareAdapter),
-    logBytes: logBytes(contents.events, contents.lines),
-  };
-}
-
 /** Bytes of an adapter's three parts. */
 export function adapterBytes(snapshot: AdapterSnapshot): number {
   return snapshot.adapter.length + snapshot.optimizer.length + snapshot.config.length;
@@ -184,7 +216,8 @@ export function checkAdapter(
   return snapshot;
 }
 
-function prepareAdapter(snapshot: AdapterSnapshot): PreparedAdapter {
+/** Hashes an adapter. Throws a StoreError (refused) unless its bytes have its hash. */
+export function prepareAdapter(snapshot: AdapterSnapshot): PreparedAdapter {
   const { hash, config, optimizer } = adapterDigests(snapshot);
   if (hash !== snapshot.hash) {
     throw new StoreError(
@@ -194,8 +227,6 @@ function prepareAdapter(snapshot: AdapterSnapshot): PreparedAdapter {
   }
   return { snapshot, digests: { config, optimizer } };
 }
-
-const placeOf = ({ seq, place }: PairCursor): PairCursor => ({ seq, place });
 
 /** What is deleted must be what the commit's events "deleted" say, so that every deletion has its tombstone. */
 function checkTombstones(events: readonly LoopEvent[], removed: readonly string[], put: ReadonlySet<string>): void {
@@ -207,6 +238,7 @@ function checkTombstones(events: readonly LoopEvent[], removed: readonly string[
     throw new StoreError("refused", `The pair ${twice} is deleted twice, or stored and deleted in one commit.`);
 }
 
-function logBytes(events: readonly LoopEvent[], lines: readonly JournalLine[]): number {
+/** Bytes of events and journal lines. */
+export function logBytes(events: readonly LoopEvent[], lines: readonly JournalLine[]): number {
   return [...events, ...lines].reduce((sum, entry) => sum + canonicalJson(entry).length, 0);
 }

@@ -1,3 +1,4 @@
+import { removeStaged } from "./idb-staged.ts";
 import { type Db, guarded } from "./idb-tx.ts";
 import type { PreparedAdapter } from "./run.ts";
 import type { Tensors } from "./tensors.ts";
@@ -10,10 +11,16 @@ export type Locks = Pick<LockManager, "request">;
  * leaves a tensor too many and never one too few; the sweep removes what no adapter refers to.
  */
 export interface Vault {
-  /** Writes the tensors of `adapters`, then runs `commit`, which makes them referred to. If that fails, they are removed again. */
-  keep(adapters: readonly PreparedAdapter[], commit: () => Promise<void>): Promise<void>;
+  /** Writes the tensors of `adapters`, one adapter after the other, then runs `commit`, which makes them referred to. If that fails, they are removed again. */
+  keep(
+    adapters: readonly PreparedAdapter[] | AsyncIterable<PreparedAdapter>,
+    commit: () => Promise<void>,
+  ): Promise<void>;
   get(sha: string): Promise<Uint8Array | null>;
-  /** Removes what nothing refers to and returns how many. Does nothing (0) while another tab is committing. */
+  /**
+   * Removes tensors that nothing refers to and returns how many; also what an interrupted import has laid out. Does
+   * nothing (0) while another tab is committing or importing.
+   */
   sweep(): Promise<number>;
 }
 
@@ -32,25 +39,32 @@ export function openVault(db: Db, tensors: Tensors, locks: Locks | null, name: s
 
   return {
     keep: (adapters, commit) =>
-      adapters.length === 0
+      Array.isArray(adapters) && adapters.length === 0
         ? commit()
         : alone(async () => {
-            const parts = adapters.flatMap(({ snapshot, digests }) => [
-              { sha: snapshot.hash, bytes: snapshot.adapter },
-              { sha: digests.optimizer, bytes: snapshot.optimizer },
-            ]);
+            const written: string[] = [];
+            const put = async (sha: string, bytes: Uint8Array): Promise<void> => {
+              written.push(sha);
+              await guarded(() => tensors.put(sha, bytes));
+            };
             try {
-              for (const { sha, bytes } of parts) await guarded(() => tensors.put(sha, bytes));
+              for await (const { snapshot, digests } of adapters) {
+                await put(snapshot.hash, snapshot.adapter);
+                await put(digests.optimizer, snapshot.optimizer);
+              }
               await commit();
             } catch (error) {
               // The failure is what matters; what cannot be removed now is swept at the next start.
-              await removeUnused(parts.map(({ sha }) => sha)).catch(() => 0);
+              await removeUnused(written).catch(() => 0);
               throw error;
             }
           }),
     get: (sha) => guarded(() => tensors.get(sha)),
     sweep: () => {
-      const all = async (): Promise<number> => removeUnused(await tensors.names());
+      const all = async (): Promise<number> => {
+        await removeStaged(db);
+        return removeUnused(await tensors.names());
+      };
       return guarded(async () =>
         locks === null
           ? all()

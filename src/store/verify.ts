@@ -1,3 +1,5 @@
+import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex } from "@noble/hashes/utils.js";
 import { canonicalJson, parseCanonical } from "../base/canonical.ts";
 import type { LoopEvent } from "../base/events.ts";
 import { sha256Hex } from "../base/hash.ts";
@@ -15,9 +17,9 @@ import {
 } from "./journal.ts";
 import { inWords, type Manifest, readManifest } from "./manifest.ts";
 import { pairOfRow } from "./rows.ts";
-import type { RunContents, RunStore } from "./run.ts";
+import { listed, type RunContents, type RunStore } from "./run.ts";
 import { eventShape, lineShape } from "./shapes.ts";
-import { defaultLimits, readZip, type ZipEntry, ZipError, type ZipLimits } from "./zip.ts";
+import { type ByteInput, defaultLimits, readZip, type ZipEntry, ZipError, type ZipLimits } from "./zip.ts";
 
 /** One thing that is wrong with an archive. `where` names the file, and the line if there is one. */
 export interface ArchiveProblem {
@@ -46,16 +48,16 @@ export type ArchiveVerdict =
  * Checks a run archive against itself: container, manifest, the journal's chains, each event, pair and adapter against the
  * journal, each gate's key against its seal; nothing may be changed, missing or additional. Never throws on bad bytes.
  */
-export function verifyArchive(bytes: Uint8Array, limits: ZipLimits = defaultLimits): ArchiveVerdict {
-  const read = readArchive(bytes, limits);
+export async function verifyArchive(input: ByteInput, limits: ZipLimits = defaultLimits): Promise<ArchiveVerdict> {
+  const read = await readArchive(input, limits);
   if (!read.ok) return read;
-  const { contents, sealed, head, says } = read;
+  const { contents, sealed, head, says, counts } = read;
   return {
     ok: true,
     run: contents.state.run,
     lines: contents.lines.length,
-    pairs: contents.pairs.length,
-    adapters: contents.adapters.length,
+    pairs: counts.pairs,
+    adapters: counts.adapters,
     head,
     sealed,
     says,
@@ -66,15 +68,16 @@ export function verifyArchive(bytes: Uint8Array, limits: ZipLimits = defaultLimi
 type Entry = Pick<RunStore, "restore">;
 
 /**
- * Imports an archive: checks everything, and only then fills the (empty) store of that run in one transaction.
- * `open` gives the store of a run by name. Throws a StoreError (refused) that says what is wrong, or that the run is already there.
+ * Imports an archive: checks everything, and only then fills the (empty) store of that run. The archive is read several
+ * times, slice by slice, and never held whole. `open` gives the store of a run by name. Throws a StoreError (refused)
+ * that says what is wrong, or that the run is already there.
  */
 export async function importRun(
-  bytes: Uint8Array,
+  input: ByteInput,
   open: (run: string) => Entry | Promise<Entry>,
   limits: ZipLimits = defaultLimits,
 ): Promise<RunContents> {
-  const read = readArchive(bytes, limits);
+  const read = await readArchive(input, limits);
   if (!read.ok) {
     const [first, ...others] = read.problems;
     const more = others.length === 0 ? "" : ` (and ${others.length} more problems)`;
@@ -93,6 +96,7 @@ export type Read =
       readonly sealed: boolean;
       readonly head: string;
       readonly says: string;
+      readonly counts: { readonly pairs: number; readonly adapters: number };
     }
   | { readonly ok: false; readonly problems: readonly ArchiveProblem[] };
 
@@ -101,47 +105,67 @@ const maxProblems = 50;
 const logFiles = ["journal.jsonl", "events.jsonl", "replay.jsonl"] as const;
 const adapterFiles = ["adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors"] as const;
 
-/** Reads an archive with all the checks of verifyArchive. Never throws on bad bytes. */
-export function readArchive(bytes: Uint8Array, limits: ZipLimits = defaultLimits): Read {
+/** A manifest is held whole. */
+const maxManifestBytes = 2 ** 25;
+/** So is a line: an imported run's has the digests of all its pairs, 200 bytes each. */
+const maxLineBytes = 2 ** 26;
+
+/**
+ * Reads an archive with all the checks of verifyArchive: first every file against the manifest, then what is in them
+ * against the journal. Held in memory are manifest and journal, and of the rest one line or adapter at a time. Never
+ * throws on bad bytes.
+ */
+export async function readArchive(input: ByteInput, limits: ZipLimits = defaultLimits): Promise<Read> {
   const problems: ArchiveProblem[] = [];
   const report = (where: string, message: string): void => {
     if (problems.length < maxProblems) problems.push({ where, message });
   };
   const failed = (): Read => ({ ok: false, problems });
 
-  const container = openContainer(bytes, limits, report);
+  const container = await openContainer(input, limits, report);
   if (container === null) return failed();
   const { entries, sealed } = container;
-  const manifest = openManifest(entries, report);
+  const manifest = await openManifest(entries, report);
   if (manifest === null) return failed();
-  const files = checkFiles(entries, manifest, report);
+  const files = await checkFiles(entries, manifest, report);
   if (problems.length > 0) return failed();
 
-  const lines = readLines(files, "journal.jsonl", (value) => lineShape(value, "line"), report);
-  const events = readLines(files, "events.jsonl", (value) => eventShape(value, "event"), report);
-  const pairs = readLines(files, "replay.jsonl", pairOfRow, report);
+  const lines = await listed(readLines(files, "journal.jsonl", (value) => lineShape(value, "line"), report));
   if (problems.length > 0) return failed();
-
   const verdict = verifyJournal(lines, { run: manifest.run, head: manifest.head });
   if (!verdict.ok) for (const { message } of verdict.problems) report("journal.jsonl", message);
-  checkEvents(events, lines, manifest, report);
-  checkSeals(events, report);
-  checkTombstones(events, lines, report);
-  const adapters = checkData(files, lines, pairs, manifest, report);
+  await checkEvents(readLines(files, "events.jsonl", readEvent, report), lines, manifest, report);
+  const counts = await checkData(files, lines, manifest, report);
   if (problems.length > 0) return failed();
-  const contents = { title: manifest.title, state: manifest.state, lines, events, pairs, adapters };
-  return { ok: true, contents, sealed, head: manifest.head.hash, says: inWords(manifest.contains) };
+
+  const { title, state } = manifest;
+  const contents: RunContents = {
+    title,
+    state,
+    lines,
+    events: () => readLines(files, "events.jsonl", readEvent, changedMeanwhile),
+    pairs: () => readLines(files, "replay.jsonl", pairOfRow, changedMeanwhile),
+    adapters: () => readAdapters(files, sumJournal(lines).adapters, changedMeanwhile),
+  };
+  return { ok: true, contents, sealed, head: manifest.head.hash, says: inWords(manifest.contains), counts };
 }
+
+/** Where something that has been checked is not the same any more. */
+function changedMeanwhile(where: string, message: string): never {
+  throw new StoreError("refused", `The archive changed while it was read. ${where}: ${message}`);
+}
+
+const readEvent = (value: unknown): LoopEvent => eventShape(value, "event");
 
 type Report = (where: string, message: string) => void;
 
-function openContainer(
-  bytes: Uint8Array,
+async function openContainer(
+  input: ByteInput,
   limits: ZipLimits,
   report: Report,
-): { entries: Map<string, ZipEntry>; sealed: boolean } | null {
+): Promise<{ entries: Map<string, ZipEntry>; sealed: boolean } | null> {
   try {
-    const { entries, sealed } = readZip(bytes, limits);
+    const { entries, sealed } = await readZip(input, limits);
     for (const { path } of entries) if (!isExpected(path)) report(shown(path), whyUnexpected(path));
     return { entries: new Map(entries.map((entry) => [entry.path, entry])), sealed };
   } catch (error) {
@@ -162,27 +186,37 @@ function whyUnexpected(path: string): string {
   return "this file does not belong to a run archive.";
 }
 
-function openManifest(entries: ReadonlyMap<string, ZipEntry>, report: Report): Manifest | null {
+async function openManifest(entries: ReadonlyMap<string, ZipEntry>, report: Report): Promise<Manifest | null> {
   const entry = entries.get("manifest.json");
   if (entry === undefined) {
     report("manifest.json", "it is missing: this is not a run archive.");
     return null;
   }
+  if (entry.bytes > maxManifestBytes) {
+    report("manifest.json", `it would unpack to ${entry.bytes} bytes; at most ${maxManifestBytes} are accepted.`);
+    return null;
+  }
   try {
-    return readManifest(entry.read());
+    return readManifest(await entry.read());
   } catch (error) {
     report("manifest.json", (error as Error).message);
     return null;
   }
 }
 
-/** Unpacks every file and checks it against the manifest: exactly those files, those sizes, those hashes. */
-function checkFiles(
+/** A file of the archive and the SHA-256 that it must have. */
+interface ListedFile {
+  readonly entry: ZipEntry;
+  readonly sha256: string;
+}
+
+/** Unpacks every file, piece by piece, and checks it against the manifest: exactly those files, those sizes, those hashes. */
+async function checkFiles(
   entries: ReadonlyMap<string, ZipEntry>,
   manifest: Manifest,
   report: Report,
-): Map<string, Uint8Array> {
-  const files = new Map<string, Uint8Array>();
+): Promise<Map<string, ListedFile>> {
+  const files = new Map<string, ListedFile>();
   const listed = new Set(manifest.files.map((file) => file.path));
   if (listed.size !== manifest.files.length) report("manifest.json", "it lists a file twice.");
   for (const path of logFiles) if (!listed.has(path)) report(path, "the manifest does not list it.");
@@ -195,58 +229,99 @@ function checkFiles(
       report(shown(path), "it is missing, but the manifest lists it.");
       continue;
     }
-    try {
-      const bytes = entry.read();
-      if (bytes.length !== size || sha256Hex(bytes) !== sha256)
-        report(shown(path), "it was changed: it does not match the SHA-256 in the manifest.");
-      files.set(path, bytes);
-    } catch (error) {
-      if (!(error instanceof ZipError)) throw error;
-      report(shown(path), error.message);
-    }
+    if (entry.bytes !== size) report(shown(path), fileChanged);
+    const file = { entry, sha256 };
+    for await (const _ of checkedChunks(shown(path), file, report));
+    files.set(path, file);
   }
   return files;
 }
 
-/** The values of a JSON-lines file, each line canonical and of the right shape. */
-function readLines<T>(
-  files: ReadonlyMap<string, Uint8Array>,
-  path: string,
-  read: (value: unknown) => T,
-  report: Report,
-): T[] {
-  const values: T[] = [];
-  const bytes = files.get(path) ?? new Uint8Array(0);
-  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  for (let start = 0, n = 1; start < bytes.length; n++) {
-    const feed = bytes.indexOf(10, start);
-    const where = `${path}, line ${n}`;
-    if (feed < 0) {
-      report(where, "the line is cut off.");
-      break;
+const fileChanged = "it was changed: it does not match the SHA-256 in the manifest.";
+
+/** The pieces of a file; what is wrong with its packing, or with its hash in the end, is reported. */
+async function* checkedChunks(path: string, file: ListedFile, report: Report): AsyncGenerator<Uint8Array> {
+  const hash = sha256.create();
+  try {
+    for await (const chunk of file.entry.chunks()) {
+      hash.update(chunk);
+      yield chunk;
     }
-    try {
-      values.push(read(parseCanonical(decoder.decode(bytes.subarray(start, feed)))));
-    } catch (error) {
-      report(where, (error as Error).message);
-    }
-    start = feed + 1;
+  } catch (error) {
+    if (!(error instanceof ZipError)) throw error;
+    report(path, error.message);
+    return;
   }
-  return values;
+  if (bytesToHex(hash.digest()) !== file.sha256) report(path, fileChanged);
 }
 
-function checkEvents(
-  events: readonly LoopEvent[],
+/** The values of a JSON-lines file, each line canonical and of the right shape; what is wrong is reported and left out. */
+async function* readLines<T>(
+  files: ReadonlyMap<string, ListedFile>,
+  path: (typeof logFiles)[number],
+  read: (value: unknown) => T,
+  report: Report,
+): AsyncGenerator<T> {
+  const file = files.get(path);
+  if (file === undefined) return;
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  let n = 1;
+  const parsed = (line: Uint8Array): { readonly value: T } | null => {
+    try {
+      return { value: read(parseCanonical(decoder.decode(line))) };
+    } catch (error) {
+      report(`${path}, line ${n}`, (error as Error).message);
+      return null;
+    }
+  };
+  let parts: Uint8Array[] = []; // of the line that goes on in the next chunk
+  let held = 0;
+  for await (const chunk of checkedChunks(path, file, report)) {
+    let start = 0;
+    for (let feed = chunk.indexOf(10); feed >= 0; feed = chunk.indexOf(10, start)) {
+      const line = parsed(joined([...parts, chunk.subarray(start, feed)]));
+      if (line !== null) yield line.value;
+      [parts, held, start] = [[], 0, feed + 1];
+      n++;
+    }
+    if (start === chunk.length) continue;
+    parts.push(chunk.slice(start));
+    held += chunk.length - start;
+    if (held <= maxLineBytes) continue;
+    report(`${path}, line ${n}`, `the line has more than ${maxLineBytes} bytes.`);
+    return;
+  }
+  if (held > 0) report(`${path}, line ${n}`, "the line is cut off.");
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const [first] = parts;
+  if (parts.length === 1 && first !== undefined) return first;
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** Each event against its journal line, the first against the manifest, each gate's key against its seal, each deletion against its tombstone. */
+async function checkEvents(
+  events: AsyncIterable<LoopEvent>,
   lines: readonly JournalLine[],
   manifest: Manifest,
   report: Report,
-): void {
+): Promise<void> {
   const name = "events.jsonl";
-  for (let i = 0; i < Math.max(events.length, lines.length); i++) {
-    const [event, line] = [events[i], lines[i]];
+  const checks = [sealCheck(report), tombstoneCheck(lines, report)];
+  let count = 0;
+  for await (const event of events) {
+    const i = count++;
+    const line = lines[i];
     const where = `${name}, line ${i + 1}`;
-    if (event === undefined) report(where, `event ${line?.seq} is missing.`);
-    else if (line === undefined) report(where, `event ${event.seq} was added: the journal has no line for it.`);
+    if (i === 0) checkStart(event, manifest, report);
+    if (line === undefined) report(where, `event ${event.seq} was added: the journal has no line for it.`);
     else if (
       event.seq !== line.seq ||
       event.round !== line.round ||
@@ -255,13 +330,19 @@ function checkEvents(
       eventDigest(event) !== line.event
     )
       report(where, `event ${event.seq} was changed: it does not match its journal line.`);
+    for (const check of checks) check(event, i);
   }
-  const started = events[0];
-  if (started?.type !== "started") {
-    report(name, "the first event should be the run's start.");
+  for (const { seq } of lines.slice(count)) report(`${name}, line ${seq + 1}`, `event ${seq} is missing.`);
+  if (count === 0) report(name, "the first event should be the run's start.");
+}
+
+function checkStart(started: LoopEvent, manifest: Manifest, report: Report): void {
+  if (started.type !== "started") {
+    report("events.jsonl", "the first event should be the run's start.");
     return;
   }
-  if (started.run !== manifest.run) report(name, "the run started under another name than the manifest says.");
+  if (started.run !== manifest.run)
+    report("events.jsonl", "the run started under another name than the manifest says.");
   for (const key of ["seed", "base", "versions", "device", "contour"] as const) {
     if (canonicalJson(started[key]) !== canonicalJson(manifest[key] ?? null))
       report("manifest.json", `its ${key} is not that of the run's first event.`);
@@ -269,69 +350,54 @@ function checkEvents(
 }
 
 /** A gate's key, shown after its decision, must be the one whose hash was sealed before. */
-function checkSeals(events: readonly LoopEvent[], report: Report): void {
+function sealCheck(report: Report): (event: LoopEvent, i: number) => void {
   const sealed = new Set<string>();
-  events.forEach((event, i) => {
+  return (event, i) => {
     if (event.type === "sealed") sealed.add(event.keyHash);
     if (event.type !== "gated" || event.report.key === "") return;
     const { key, keyHash } = event.report;
     if (sha256Hex(key) !== keyHash) report(`events.jsonl, line ${i + 1}`, "the gate's key does not match its hash.");
     if (!sealed.has(keyHash)) report(`events.jsonl, line ${i + 1}`, "the gate's key was not sealed before the gate.");
-  });
+  };
 }
 
 /** Every deletion in the journal is told by an event of its commit, and the other way round. */
-function checkTombstones(events: readonly LoopEvent[], lines: readonly JournalLine[], report: Report): void {
+function tombstoneCheck(lines: readonly JournalLine[], report: Report): (event: LoopEvent, i: number) => void {
   let told: string[] = [];
-  lines.forEach(({ seq, data }, i) => {
-    const event = events[i];
-    if (event?.type === "deleted") told.push(...event.pairs);
-    if (data === null) return;
-    if (canonicalJson(data.removed ?? []) !== canonicalJson(told))
-      report(`journal.jsonl, line ${i + 1}`, `event ${seq} deletes other pairs than the run's events say.`);
+  return (event, i) => {
+    if (event.type === "deleted") told.push(...event.pairs);
+    const line = lines[i];
+    if (line === undefined || line.data === null) return;
+    if (canonicalJson(line.data.removed ?? []) !== canonicalJson(told))
+      report(`journal.jsonl, line ${i + 1}`, `event ${line.seq} deletes other pairs than the run's events say.`);
     told = [];
-  });
+  };
 }
 
-/** Pairs, adapters and state must be exactly what the journal says. Returns the adapters. */
-function checkData(
-  files: ReadonlyMap<string, Uint8Array>,
+/** Pairs, adapters and state must be exactly what the journal says. Returns how many pairs and adapters there are. */
+async function checkData(
+  files: ReadonlyMap<string, ListedFile>,
   lines: readonly JournalLine[],
-  pairs: readonly Pair[],
   manifest: Manifest,
   report: Report,
-): AdapterSnapshot[] {
+): Promise<{ pairs: number; adapters: number }> {
   let sum: ReturnType<typeof sumJournal>;
   try {
     sum = sumJournal(lines);
   } catch (error) {
     report("journal.jsonl", (error as Error).message);
-    return [];
+    return { pairs: 0, adapters: 0 };
   }
-  const order = [...sum.pairs.keys()];
-  pairs.forEach((pair, i) => {
-    const where = `replay.jsonl, line ${i + 1}`;
-    const known = sum.pairs.get(pair.id);
-    if (known === undefined) report(where, `the pair ${shown(pair.id)} was added: the journal does not know it.`);
-    else if (pairDigest(pair) !== known.digest)
-      report(where, `the pair ${shown(pair.id)} was changed: it does not match the journal.`);
-    else if (pair.status !== known.status)
-      report(where, `the pair ${shown(pair.id)} is ${pair.status} here, but ${known.status} in the journal.`);
-    else if (order[i] !== pair.id) report(where, `the pair ${shown(pair.id)} is not in its place, or stands twice.`);
-  });
-  const found = new Set(pairs.map((pair) => pair.id));
-  for (const id of order) if (!found.has(id)) report("replay.jsonl", `the pair ${shown(id)} is missing.`);
-
+  const { pairs, visitorPairs } = await checkPairs(readLines(files, "replay.jsonl", pairOfRow, report), sum, report);
   if (
     stateDigest(manifest.state) !== sum.state ||
     manifest.state.run !== manifest.run ||
     manifest.state.seq !== manifest.head.seq + 1
   )
     report("manifest.json", "its state is not the one in the journal.");
-  const visitorPairs = pairs.filter((pair) => pair.task.source === "visitor").length;
   const contains = {
     events: lines.length,
-    pairs: pairs.length,
+    pairs,
     visitorPairs,
     adapters: sum.adapters.size,
     ...(manifest.version === 1 ? {} : { deleted: sum.removed.size }),
@@ -340,7 +406,13 @@ function checkData(
   if (canonicalJson(contains) !== canonicalJson(manifest.contains) || says !== manifest.says)
     report("manifest.json", "it says that it contains something else than it does.");
 
-  const adapters = readAdapters(files, sum.adapters, report);
+  let adapters = 0;
+  for await (const _ of readAdapters(files, sum.adapters, report)) adapters++;
+  for (const path of files.keys()) {
+    const hash = /^adapters\/([0-9a-f]{64})\//.exec(path)?.[1];
+    if (hash !== undefined && !sum.adapters.has(hash))
+      report(path, "it was added: the journal does not know this adapter.");
+  }
   for (const hash of new Set([
     manifest.state.incumbent,
     manifest.state.best,
@@ -349,38 +421,64 @@ function checkData(
     if (hash !== "base" && !sum.adapters.has(hash))
       report("adapters", `the run stands on the adapter ${shown(hash)}, which is not in the archive.`);
   }
-  return adapters;
+  return { pairs, adapters };
 }
 
-function readAdapters(
-  files: ReadonlyMap<string, Uint8Array>,
+async function checkPairs(
+  pairs: AsyncIterable<Pair>,
+  sum: ReturnType<typeof sumJournal>,
+  report: Report,
+): Promise<{ pairs: number; visitorPairs: number }> {
+  const order = [...sum.pairs.keys()];
+  const found = new Set<string>();
+  let [count, visitorPairs] = [0, 0];
+  for await (const pair of pairs) {
+    const i = count++;
+    const where = `replay.jsonl, line ${i + 1}`;
+    const known = sum.pairs.get(pair.id);
+    if (known === undefined) report(where, `the pair ${shown(pair.id)} was added: the journal does not know it.`);
+    else if (pairDigest(pair) !== known.digest)
+      report(where, `the pair ${shown(pair.id)} was changed: it does not match the journal.`);
+    else if (pair.status !== known.status)
+      report(where, `the pair ${shown(pair.id)} is ${pair.status} here, but ${known.status} in the journal.`);
+    else if (order[i] !== pair.id) report(where, `the pair ${shown(pair.id)} is not in its place, or stands twice.`);
+    found.add(pair.id);
+    if (pair.task.source === "visitor") visitorPairs++;
+  }
+  for (const id of order) if (!found.has(id)) report("replay.jsonl", `the pair ${shown(id)} is missing.`);
+  return { pairs: count, visitorPairs };
+}
+
+/** The adapters that the journal has, one after the other; what is missing or changed is reported. */
+async function* readAdapters(
+  files: ReadonlyMap<string, ListedFile>,
   expected: ReadonlyMap<string, { config: string; optimizer: string }>,
   report: Report,
-): AdapterSnapshot[] {
-  const adapters: AdapterSnapshot[] = [];
+): AsyncGenerator<AdapterSnapshot> {
   for (const [hash, digests] of expected) {
     const [config, adapter, optimizer] = adapterFiles.map((name) => files.get(`adapters/${hash}/${name}`));
     if (config === undefined || adapter === undefined || optimizer === undefined) {
       report(`adapters/${hash}`, "the adapter is missing, or not whole.");
       continue;
     }
-    const snapshot: AdapterSnapshot = {
-      hash,
-      adapter,
-      config: new TextDecoder("utf-8", { ignoreBOM: true }).decode(config),
-      optimizer,
-    };
+    let snapshot: AdapterSnapshot;
+    try {
+      snapshot = {
+        hash,
+        adapter: await adapter.entry.read(),
+        config: new TextDecoder("utf-8", { ignoreBOM: true }).decode(await config.entry.read()),
+        optimizer: await optimizer.entry.read(),
+      };
+    } catch (error) {
+      if (!(error instanceof ZipError)) throw error;
+      report(`adapters/${hash}`, error.message);
+      continue;
+    }
     const found = adapterDigests(snapshot);
     if (found.hash !== hash || found.config !== digests.config || found.optimizer !== digests.optimizer)
       report(`adapters/${hash}`, "the adapter was changed: it does not match the journal.");
-    adapters.push(snapshot);
+    yield snapshot;
   }
-  for (const path of files.keys()) {
-    const hash = /^adapters\/([0-9a-f]{64})\//.exec(path)?.[1];
-    if (hash !== undefined && !expected.has(hash))
-      report(path, "it was added: the journal does not know this adapter.");
-  }
-  return adapters;
 }
 
 /** A text from outside, short and without control characters. */

@@ -119,8 +119,7 @@ export function createApi(app: App, ready: Promise<void>, effect: (run: () => vo
       return bytesOf(await (session()?.exportAdapter() ?? noRun()));
     },
     async importRun(file, options) {
-      const archive = file instanceof Uint8Array ? file : new Uint8Array(await file.arrayBuffer());
-      const result = await app.report((await app.connect()).importRun(archive, options));
+      const result = await app.report((await app.connect()).importRun(file, options));
       await app.refreshStorage();
       return result.ok ? { ok: true, value: result.value.run } : result;
     },

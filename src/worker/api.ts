@@ -196,8 +196,8 @@ export interface WorkerClient {
   exportRun(run: string): Promise<Result<RunArchive>>;
   /** PEFT adapter as zip: adapter_config.json and adapter_model.safetensors. */
   exportAdapter(query: { readonly run: string; readonly adapter: string }): Promise<Result<Uint8Array>>;
-  /** Checks the archive's journal and adapters, then stores it as a run of its own. */
-  importRun(archive: Uint8Array, options?: ImportOptions): Promise<Result<RunSummary>>;
+  /** Checks the archive's journal and adapters, then stores it as a run of its own. A Blob is read by slices, never whole. */
+  importRun(archive: Blob | Uint8Array, options?: ImportOptions): Promise<Result<RunSummary>>;
 
   /** Base and incumbent answer the same question greedily. Works during a run (between two slices) and without one. */
   ask(options: AskOptions): Promise<Result<{ readonly base: Answer; readonly improved: Answer }>>;

@@ -124,12 +124,12 @@ const api = {
       const { adapter, config } = await adapterOf(run, hash);
       return zipSync({ [ADAPTER_CONFIG]: new TextEncoder().encode(config), [ADAPTER_WEIGHTS]: adapter });
     }),
-  importRun: (bytes: Uint8Array, { include = false }: ImportOptions = {}): Promise<Result<RunSummary>> =>
+  importRun: (archive: Blob | Uint8Array, { include = false }: ImportOptions = {}): Promise<Result<RunSummary>> =>
     attempt(async () => {
       const at = Math.round(performance.timeOrigin + performance.now());
-      const contents = await importRun(bytes, async (run) => {
+      const contents = await importRun(archive, async (run) => {
         const store = await open(run);
-        return { restore: (read) => store.restore(adopted(read, { at, include })) };
+        return { restore: async (read) => store.restore(await adopted(read, { at, include })) };
       });
       const record = (await (await all()).list()).find((one) => one.run === contents.state.run);
       if (!record) throw new WorkerError("internal", "The run was imported but is not in the list.");

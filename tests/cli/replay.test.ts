@@ -10,7 +10,7 @@ import type { StorePort } from "../../src/loop/ports.ts";
 import { collect, exportRun } from "../../src/store/archive.ts";
 import { openFolderStore } from "../../src/store/folder.ts";
 import { stateDigest } from "../../src/store/journal.ts";
-import type { RunContents } from "../../src/store/run.ts";
+import { type WholeRun, wholeRun } from "../../src/store/run.ts";
 import { readArchive } from "../../src/store/verify.ts";
 import { type FakeOptions, fakeContour, fakePorts } from "../loop/fakes.ts";
 
@@ -33,23 +33,23 @@ async function played(
   options: FakeOptions = eventful,
   settings: Contour = contour,
   during: (loop: Loop, store: StorePort) => Promise<unknown> = async () => undefined,
-): Promise<RunContents> {
+): Promise<WholeRun> {
   const store = openFolderStore(join(root, name), { run: name });
   const loop = loopOn(store, options);
   await loop.start({ run: name, contour: settings, seed: 5 });
   while ((await loop.advance()).finished === null) await during(loop, store);
-  const read = readArchive(await collect(exportRun(store, { promptText: (ids) => ids.join(" ") })));
+  const read = await readArchive(await collect(exportRun(store, { promptText: (ids) => ids.join(" ") })));
   store.close();
   if (!read.ok) throw new Error(read.problems.map(({ message }) => message).join("; "));
-  return read.contents;
+  return wholeRun(read.contents);
 }
 
 describe("a round that is repeated from its journal", () => {
-  let contents: RunContents;
+  let contents: WholeRun;
   beforeAll(async () => {
     contents = await played("eventful");
   });
-  const replay = (run: RunContents, round: number, options: FakeOptions = eventful) =>
+  const replay = (run: WholeRun, round: number, options: FakeOptions = eventful) =>
     replayRound(run, round, (store) => loopOn(store, options));
 
   it("begins in the state that the journal has, whatever happened before", async () => {

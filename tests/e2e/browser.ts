@@ -27,18 +27,25 @@ export interface Visit {
 /**
  * Starts server and browser; the page is not opened yet (`visit.page.goto(visit.url)`).
  * @param options.headers of the server instead of the page's own: {} is a static host that sends none
+ * @param options.profile a folder that is kept: a later visit at the same `port` finds what this one has stored
  * @param options.args more flags for Chromium, such as "--disable-features=WebGPU"
  */
 export async function startVisit(
-  options: { folder?: string; headers?: Record<string, string>; args?: readonly string[] } = {},
+  options: {
+    folder?: string;
+    headers?: Record<string, string>;
+    profile?: string;
+    port?: number;
+    args?: readonly string[];
+  } = {},
 ): Promise<Visit> {
   const { folder = pageFolder, headers, args = [] } = options;
   const executablePath = process.env.CHROMIUM_PATH;
   if (!executablePath) throw new Error("CHROMIUM_PATH is not set: run these tests with npx vitest --project e2e");
   const served = headers === undefined ? {} : { headers };
-  let server = await serve({ root: folder, ...served });
+  let server = await serve({ root: folder, ...(options.port === undefined ? {} : { port: options.port }), ...served });
   const { port, url } = server;
-  const profile = mkdtempSync(join(tmpdir(), "autodidact-profile-"));
+  const profile = options.profile ?? mkdtempSync(join(tmpdir(), "autodidact-profile-"));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath,
     headless: true,
@@ -65,7 +72,7 @@ export async function startVisit(
     async close() {
       await context.close();
       await server.close();
-      rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+      if (options.profile === undefined) rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
     },
   };
 }

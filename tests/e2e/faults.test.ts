@@ -94,7 +94,7 @@ async function contentOfFinished(page: Page): Promise<string> {
     return Array.from(result.value);
   });
   const archive = Uint8Array.from(bytes);
-  expect(verifyArchive(archive)).toMatchObject({ ok: true });
+  expect(await verifyArchive(archive)).toMatchObject({ ok: true });
   const told = await eventsOf(page);
   expect(told.map((event) => event.seq)).toEqual(numbers(told));
   const lines = new TextDecoder().decode(unzipSync(archive)["journal.jsonl"]).trim().split("\n");

@@ -119,13 +119,13 @@ test(
       });
       if (typeof exported === "string") throw new Error(exported);
       const archive = Uint8Array.from(exported);
-      const verdict = verifyArchive(archive);
+      const verdict = await verifyArchive(archive);
       expect(verdict).toMatchObject({ ok: true });
       for (const share of [0.1, 0.5, 0.9]) {
         const changed = archive.slice();
         const at = Math.floor(share * archive.length);
         changed[at] = (changed[at] as number) ^ 1;
-        expect(verifyArchive(changed).ok).toBe(false);
+        expect((await verifyArchive(changed)).ok).toBe(false);
       }
       console.info(`first update trained ${secondsToTrained.toFixed(0)} s after the click`);
       const unexpected = visit.problems.filter(

@@ -10,11 +10,14 @@ import { demoRun, pairOf } from "../store/fixtures.ts";
 const KINDS = ["describe", "count", "exists", "left-of", "sum", "difference"] as const;
 const STATUS = ["fresh", "trained", "accepted", "quarantined"] as const;
 const PER_ROUND = 100;
+/** The page counts no further. */
+const COUNTED = 1000;
 
 /** Pair `i` of a large buffer. Visitors' pairs are rare, and hardly any of them is a sum. */
 function large(i: number): Pair {
   const round = 1 + Math.floor(i / PER_ROUND);
-  const pair = pairOf("large", round, i % 997 === 0 ? "visitor" : "camera:B");
+  const source = i % 997 === 0 ? "visitor" : i % 2 === 0 ? "imported:camera:B" : "camera:B";
+  const pair = pairOf("large", round, source);
   const kind = KINDS[i % KINDS.length] as Pair["task"]["kind"];
   const status = STATUS[(i >> 3) % STATUS.length] as Pair["status"];
   return { ...pair, id: `pair-${i}`, task: { ...pair.task, kind }, status };
@@ -39,24 +42,39 @@ async function fill(count: number): Promise<number> {
   return performance.now() - began;
 }
 
-/** Every page of a filter, or the first `pages`: the ids and the slowest page with its pictures, in milliseconds. */
+/** The first `pages` of a filter, 50 pairs each: the ids, and the milliseconds that opening the store and each page with its pictures took. */
 async function list(filter: PairFilter, newestFirst: boolean, pages: number) {
+  const opened = performance.now();
   const library = await openLibrary({ name: "large" });
+  const opening = performance.now() - opened;
   const store = library.open("r");
   const ids: string[] = [];
-  let slowest = 0;
+  const ms: number[] = [];
   let after: PairPage["next"] = null;
   for (let n = 0; n < pages; n++) {
     const began = performance.now();
     const page: PairPage = await store.listPairs({ ...filter, newestFirst, after, limit: 50 });
     const whole = await store.pairsById(page.items.map(({ id }) => id));
-    slowest = Math.max(slowest, performance.now() - began);
+    ms.push(performance.now() - began);
     ids.push(...whole.map(({ id }) => id));
     after = page.next;
     if (after === null) break;
   }
+  const began = performance.now();
+  const count = await store.countPairs(filter, COUNTED);
+  const counting = performance.now() - began;
   library.close();
-  return { ids, slowest };
+  return { ids, opening, ms, count, counting };
+}
+
+/** The run's sources, and the milliseconds that it took to find them. */
+async function sources() {
+  const library = await openLibrary({ name: "large" });
+  const began = performance.now();
+  const found = await library.open("r").sources();
+  const ms = performance.now() - began;
+  library.close();
+  return { found, ms };
 }
 
 /** A run whose tensors all go to files of the origin private file system. */
@@ -95,7 +113,7 @@ async function files() {
   return { written, swept, same, verified, left, expected: 2 * adapters.length };
 }
 
-const tasks = { fill, list, files };
+const tasks = { fill, list, sources, files };
 export type StoreTasks = typeof tasks;
 
 self.addEventListener("message", ({ data }: MessageEvent<{ task: keyof StoreTasks; args: never[] }>) => {

@@ -8,6 +8,7 @@ import type { StorePort } from "../../src/loop/ports.ts";
 import { adopted } from "../../src/store/adopt.ts";
 import { collect, exportRun } from "../../src/store/archive.ts";
 import { openFolderStore } from "../../src/store/folder.ts";
+import { listed } from "../../src/store/run.ts";
 import { importRun } from "../../src/store/verify.ts";
 import { fakeContour, fakePorts, fakeSealed, only } from "./fakes.ts";
 
@@ -35,9 +36,10 @@ test("imported pairs train only where they are included, and the gate opens with
 
   for (const include of [false, true]) {
     const ours = await openFolderStore(join(root, String(include)), { run: "r" });
-    const { pairs } = await importRun(archive, () => ({
-      restore: (read) => ours.restore(adopted(read, { at: 1, include })),
+    const contents = await importRun(archive, () => ({
+      restore: async (read) => ours.restore(await adopted(read, { at: 1, include })),
     }));
+    const pairs = await listed(contents.pairs());
     expect(pairs.length).toBeGreaterThan(0);
     const imported = new Set(pairs.map(({ id }) => id));
     const loop = createLoop(portsWith(ours, OURS));

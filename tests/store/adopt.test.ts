@@ -7,7 +7,7 @@ import { adopted } from "../../src/store/adopt.ts";
 import { collect, exportRun } from "../../src/store/archive.ts";
 import { openFolderStore } from "../../src/store/folder.ts";
 import { verifyJournal } from "../../src/store/journal.ts";
-import type { RunContents, RunStore } from "../../src/store/run.ts";
+import { listed, type RunContents, type RunStore } from "../../src/store/run.ts";
 import { importRun, verifyArchive } from "../../src/store/verify.ts";
 import { promptText } from "./fixtures.ts";
 import { POISON_KEY, poisonedArchive } from "./poison.ts";
@@ -26,13 +26,13 @@ async function imported(include: boolean): Promise<{ store: RunStore; contents: 
   const store = await folder("poison");
   const plain = await folder("poison");
   const read = await importRun(archive, () => plain);
-  const contents = adopted(read, { at: 5, include });
+  const contents = await adopted(read, { at: 5, include });
   await store.restore(contents);
   return { store, contents };
 }
 
 test("the poison is well made: it verifies, and a plain copy of it would train and judge by its rules", async () => {
-  expect(verifyArchive(archive)).toMatchObject({ ok: true });
+  expect(await verifyArchive(archive)).toMatchObject({ ok: true });
   const store = await folder("poison");
   const { state } = await importRun(archive, () => store);
   expect(state).toMatchObject({ phase: "gate", gate: { key: POISON_KEY }, contour: { gate: { on: false } } });
@@ -63,12 +63,12 @@ describe("adopted, it", () => {
     const { store, contents } = await imported(false);
     const { lines } = await store.snapshot();
     expect(verifyJournal(lines, { run: "poison" })).toMatchObject({ ok: true });
-    expect(contents.events.at(-1)).toMatchObject({
+    expect((await listed(contents.events())).at(-1)).toMatchObject({
       type: "restored",
       reason: expect.stringContaining("11 pairs are marked, 8 of them taken out of training"),
     });
     const again = await collect(exportRun(store, { promptText }));
-    expect(verifyArchive(again)).toMatchObject({ ok: true, pairs: 11 });
+    expect(await verifyArchive(again)).toMatchObject({ ok: true, pairs: 11 });
   });
 
   test("trains where the visitor includes it, marked all the same, with a gate key of this machine", async () => {
@@ -81,15 +81,16 @@ describe("adopted, it", () => {
 
   test("marks once, however often it goes around", async () => {
     const { contents } = await imported(false);
-    const twice = adopted(contents, { at: 6, include: false });
-    expect(twice.pairs.map(({ task }) => task.source)).toEqual(contents.pairs.map(({ task }) => task.source));
+    const twice = await adopted(contents, { at: 6, include: false });
+    const sources = async (run: RunContents) => (await listed(run.pairs())).map(({ task }) => task.source);
+    expect(await sources(twice)).toEqual(await sources(contents));
   });
 
   test("is refused when its contour would fill the memory", async () => {
     const { contents } = await imported(false);
     const contour = { ...contents.state.contour, propose: { tasks: 1e9 } };
-    expect(() => adopted({ ...contents, state: { ...contents.state, contour } }, { at: 7, include: true })).toThrow(
-      "the archive's contour: propose.tasks must be from 1 to 4096",
-    );
+    await expect(
+      adopted({ ...contents, state: { ...contents.state, contour } }, { at: 7, include: true }),
+    ).rejects.toThrow("the archive's contour: propose.tasks must be from 1 to 4096");
   });
 });

@@ -5,7 +5,7 @@ import { canonicalJson } from "../../src/base/canonical.ts";
 import type { Pair, PairStatus } from "../../src/base/records.ts";
 import { StoreError } from "../../src/store/errors.ts";
 import { sumJournal, verifyJournal } from "../../src/store/journal.ts";
-import type { PairFilter, PairPage, RunContents, RunStore } from "../../src/store/run.ts";
+import { listed, type PairFilter, type PairPage, type RunContents, type RunStore } from "../../src/store/run.ts";
 import { adapterOf, type Change, counter, demoRun, pairOf, Script } from "./fixtures.ts";
 
 /** How the suite opens the stores under test. `open` of one run may be called several times: several handles on one memory. */
@@ -134,9 +134,12 @@ export function conformance(name: string, make: () => Harness): void {
               (field) => filter[field] === undefined || filter[field] === item[field],
             ),
           );
+          expect(await store.countPairs(filter, 99)).toBe(wanted.length);
+          expect(await store.countPairs(filter, 2)).toBe(Math.min(2, wanted.length));
           expect(pages.flat()).toEqual(newestFirst ? wanted.reverse() : wanted);
           expect(pages.every((page, i) => page.length === 4 || i === pages.length - 1)).toBe(true);
         }
+      expect(await store.sources()).toEqual(["camera:B", "visitor"]);
     });
 
     it("deletes pairs with a tombstone in the journal, and only pairs that it has", async () => {
@@ -309,9 +312,9 @@ export function conformance(name: string, make: () => Harness): void {
         title: "copied",
         state,
         lines,
-        events: await source.events({ since: 0 }),
-        pairs: await source.pairs({}),
-        adapters,
+        events: each(await source.events({ since: 0 })),
+        pairs: each(await source.pairs({})),
+        adapters: each(adapters),
       };
       const before = await dump(source);
       await expect(source.restore(contents)).rejects.toMatchObject({
@@ -321,6 +324,13 @@ export function conformance(name: string, make: () => Harness): void {
       expect(await dump(source)).toBe(before);
       await harness.clear();
       const target = await harness.open("r");
+      const empty = await dump(target);
+      for (const part of ["events", "pairs", "adapters"] as const) {
+        const broken = { ...contents, [part]: each([...(await listed<unknown>(contents[part]())), null], "cut short") };
+        await expect(target.restore(broken as RunContents)).rejects.toThrow("cut short");
+        expect(await dump(target)).toBe(empty);
+        expect(await target.pairs({})).toEqual([]);
+      }
       await target.restore(contents);
       expect(await dump(target)).toBe(before);
       // and it goes on where it stood
@@ -387,4 +397,14 @@ export function conformance(name: string, make: () => Harness): void {
       expect(error).toBeInstanceOf(StoreError);
     });
   });
+}
+
+/** The values one by one; with `failure`, the last of them ends in it. */
+function each<T>(values: readonly T[], failure?: string): () => AsyncGenerator<T> {
+  return async function* () {
+    for (const [i, value] of values.entries()) {
+      if (failure !== undefined && i === values.length - 1) throw new Error(failure);
+      yield value;
+    }
+  };
 }

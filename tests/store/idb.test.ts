@@ -1,12 +1,13 @@
 import "fake-indexeddb/auto";
 import { deleteDB, openDB } from "idb";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Commit } from "../../src/loop/ports.ts";
+import type { Commit, LoopState } from "../../src/loop/ports.ts";
 import { storeFailure } from "../../src/store/errors.ts";
 import { openLibrary, type RunLibrary } from "../../src/store/idb.ts";
+import type { RunContents } from "../../src/store/run.ts";
 import { migrations } from "../../src/store/schema.ts";
 import { conformance, dump } from "./conformance.ts";
-import { demoRun } from "./fixtures.ts";
+import { adapterOf, demoRun, pairOf } from "./fixtures.ts";
 
 conformance("IndexedDB", () => {
   let libraries: RunLibrary[] = [];
@@ -66,6 +67,45 @@ describe("IndexedDB: the library of runs", () => {
     expect(await dump(library.open("b"))).toBe(kept);
     await expect(library.rename("a", "x")).rejects.toMatchObject({ code: "refused" });
     expect(await library.estimate()).toEqual({ usage: 5, quota: 100 });
+  });
+
+  it("sweeps up what an import that was cut short has laid out, and keeps the other runs", async () => {
+    await fill("a");
+    const kept = await dump(library.open("a"));
+    const [state, { lines }] = [demoRun("b").at(-1)?.state as LoopState, await library.open("a").snapshot()];
+    let cut: (error: Error) => void = () => {};
+    const contents: RunContents = {
+      title: "b",
+      state,
+      lines,
+      events: async function* () {},
+      async *pairs() {
+        for (let i = 0; i < 70; i++) yield pairOf(`b ${i}`, 0); // more than one transaction's
+        await new Promise((_, reject) => {
+          cut = reject;
+          laid();
+        });
+      },
+      adapters: async function* () {
+        yield adapterOf("b");
+      },
+    };
+    let laid: () => void = () => {};
+    const laidOut = new Promise<void>((resolve) => {
+      laid = resolve;
+    });
+    const interrupted = library.open("b").restore(contents);
+    await laidOut;
+    expect(await library.open("b").hasPair(pairOf("b 0", 0).id)).toBe(true);
+    expect((await library.list()).map(({ run }) => run)).toEqual(["a"]);
+
+    const again = await openLibrary({ name: "library" }); // as after the end of the process
+    expect(await again.open("b").pairs({})).toEqual([]);
+    expect(await dump(again.open("a"))).toBe(kept);
+    again.close();
+    cut(new Error("the process is gone"));
+    await expect(interrupted).rejects.toThrow("the process is gone");
+    expect(await dump(library.open("a"))).toBe(kept);
   });
 
   it("counts the bytes of a pair once, however often its status changes", async () => {

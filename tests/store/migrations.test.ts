@@ -64,9 +64,9 @@ describe("a database of version 1", () => {
     await makeVersion1("old");
     const library = await openLibrary({ name: "old" });
     const store = library.open("b");
-    expect(verifyArchive(await collect(exportRun(store, { promptText })))).toMatchObject({ ok: true, pairs: 3 });
+    expect(await verifyArchive(await collect(exportRun(store, { promptText })))).toMatchObject({ ok: true, pairs: 3 });
     for (const change of demo("b", 8).slice(3)) await store.commit(change);
-    expect(verifyArchive(await collect(exportRun(store, { promptText })))).toMatchObject({ ok: true, pairs: 10 });
+    expect(await verifyArchive(await collect(exportRun(store, { promptText })))).toMatchObject({ ok: true, pairs: 10 });
     library.close();
   });
 
@@ -97,7 +97,7 @@ describe("a database of version 1", () => {
 
   it("has archives that are still read", async () => {
     const archive = readFileSync(fileURLToPath(new URL("./old/v1-run.zip", import.meta.url)));
-    expect(verifyArchive(archive)).toMatchObject({
+    expect(await verifyArchive(archive)).toMatchObject({
       ok: true,
       run: "r",
       lines: 18,

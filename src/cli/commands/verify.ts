@@ -1,9 +1,11 @@
 import { judgesOf } from "../../base/contour.ts";
 import type { ReplayReport } from "../../store/replay.ts";
+import { wholeRun } from "../../store/run.ts";
 import { readArchive, verifyArchive } from "../../store/verify.ts";
+import type { ByteSource } from "../../store/zip.ts";
 import { composeLoop } from "../../worker/compose.ts";
 import { defineCommand } from "../args.ts";
-import { readInput } from "../files.ts";
+import { openBytes } from "../files.ts";
 import { openJudge } from "../judge.ts";
 import { openPolicy } from "../policy.ts";
 import { replayRound } from "../replay.ts";
@@ -25,34 +27,42 @@ export const verify = defineCommand({
   },
   example: "autodidact verify run.zip --replay 3",
   async run({ argument, values, out }) {
-    const bytes = await readInput(argument);
-    const verdict = verifyArchive(bytes);
-    if (!verdict.ok) {
-      out.result(verdict, verdict.problems.map(({ where, message }) => `${where}: ${message}`).join("\n"));
-      const count = verdict.problems.length;
-      throw new Error(`${argument} is rejected: ${count} ${count === 1 ? "problem" : "problems"}`);
+    const archive = await openBytes(argument);
+    try {
+      await check(archive);
+    } finally {
+      await archive.close();
     }
-    const { run, lines, pairs, adapters, head, sealed, says } = verdict;
-    const remark = sealed ? "" : "\nThe archive was packed again by another tool; its contents are as exported.";
-    out.result(
-      verdict,
-      `${argument} is whole: run ${run}, ${lines} journal lines, ${pairs} pairs and ${adapters} adapters match.\n` +
-        `It contains ${says}\nLast hash of the journal: ${head}${remark}`,
-    );
-    if (values.replay === null) return;
-    const { report, device } = await repeat(bytes, values.replay, values.model, values["judge-model"]);
-    out.result({ replay: report, device }, `${words(report)}\nRepeated on ${device.description || device.vendor}.`);
-    if (report.pairs.kind === "different" || report.update.kind === "different")
-      throw new Error(
-        `round ${report.round} did not come out the same. Another GPU, driver or kernel variant rounds differently: compare the device above with the one in the archive's manifest`,
+
+    async function check(archive: ByteSource): Promise<void> {
+      const verdict = await verifyArchive(archive);
+      if (!verdict.ok) {
+        out.result(verdict, verdict.problems.map(({ where, message }) => `${where}: ${message}`).join("\n"));
+        const count = verdict.problems.length;
+        throw new Error(`${argument} is rejected: ${count} ${count === 1 ? "problem" : "problems"}`);
+      }
+      const { run, lines, pairs, adapters, head, sealed, says } = verdict;
+      const remark = sealed ? "" : "\nThe archive was packed again by another tool; its contents are as exported.";
+      out.result(
+        verdict,
+        `${argument} is whole: run ${run}, ${lines} journal lines, ${pairs} pairs and ${adapters} adapters match.\n` +
+          `It contains ${says}\nLast hash of the journal: ${head}${remark}`,
       );
+      if (values.replay === null) return;
+      const { report, device } = await repeat(archive, values.replay, values.model, values["judge-model"]);
+      out.result({ replay: report, device }, `${words(report)}\nRepeated on ${device.description || device.vendor}.`);
+      if (report.pairs.kind === "different" || report.update.kind === "different")
+        throw new Error(
+          `round ${report.round} did not come out the same. Another GPU, driver or kernel variant rounds differently: compare the device above with the one in the archive's manifest`,
+        );
+    }
   },
 });
 
-async function repeat(bytes: Uint8Array, round: number, model: string, judgeModel: string) {
-  const archive = readArchive(bytes);
+async function repeat(file: ByteSource, round: number, model: string, judgeModel: string) {
+  const archive = await readArchive(file);
   if (!archive.ok) throw new Error("the archive changed while it was read");
-  const { contents } = archive;
+  const contents = await wholeRun(archive.contents);
   const { contour, seed } = contents.state;
   const policy = await openPolicy(model, null);
   try {

@@ -55,7 +55,7 @@ export async function problemsOf(store: RunStore): Promise<readonly string[]> {
     );
   claim(incumbentOf(events) === state.incumbent, "the incumbent is not the last adapter that was committed");
 
-  const archive = verifyArchive(await collect(exportRun(store, { promptText: (ids) => decode(ids) })));
+  const archive = await verifyArchive(await collect(exportRun(store, { promptText: (ids) => decode(ids) })));
   if (!archive.ok) problems.push(...archive.problems.map(({ where, message }) => `archive: ${where}: ${message}`));
   return [...problems, ...heldOutProblems(events)];
 }

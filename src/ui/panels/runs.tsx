@@ -110,7 +110,7 @@ function ImportButton() {
     if (!file) return;
     setBusy(true);
     const client = await app.connect();
-    const result = await app.report(client.importRun(new Uint8Array(await file.arrayBuffer())));
+    const result = await app.report(client.importRun(file));
     setBusy(false);
     if (result.ok) app.notice.value = s.imported(result.value.name);
     await app.refreshStorage();
