@@ -14,6 +14,9 @@ export interface BufferItem {
   readonly bytes: number;
 }
 
+/** Stands before the source of every pair that came in an archive, such as "imported:camera:B". */
+export const IMPORTED = "imported:";
+
 export function bufferItem(pair: Pair): BufferItem {
   const { id, status, round, task, margin, chosen } = pair;
   return {

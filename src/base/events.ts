@@ -84,6 +84,11 @@ export type EventBody =
       readonly bytes: number;
       readonly detail: string;
     }
+  | {
+      readonly type: "included"; // a visitor lets imported pairs train
+      readonly pairs: readonly string[];
+      readonly detail: string;
+    }
   | { readonly type: "finished"; readonly reason: "rounds" | "no-more-gain" | "stopped"; readonly detail: string }
   | { readonly type: "error"; readonly code: string; readonly message: string };
 

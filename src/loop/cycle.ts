@@ -3,13 +3,12 @@
  * Each phase between bars ends in one commit and only then emits its events; all that a phase does follows from
  * (state, seed, round), so a crash between two commits repeats the phase and comes out the same.
  */
-import { bufferItem } from "../base/buffer.ts";
 import { canonicalJson } from "../base/canonical.ts";
 import type { Contour } from "../base/contour.ts";
 import type { DeviceSummary, LoopEvent } from "../base/events.ts";
 import type { JudgedCandidate, Task } from "../base/records.ts";
 import { knownAdapters } from "./adapters.ts";
-import { deletion } from "./buffer.ts";
+import { type Choice, forget } from "./curate.ts";
 import { record } from "./journal.ts";
 import { unreferenced, withReference } from "./pair.ts";
 import { type Context, collect, evaluate, finish, standAtGate, trainCandidate } from "./phases.ts";
@@ -47,7 +46,7 @@ export interface Loop {
     readonly detail: string;
   }): Promise<LoopState>;
   /** Deletes pairs of the replay buffer for good; the journal keeps their tombstone. Throws if one is not there. */
-  forget(options: { readonly pairs: readonly string[]; readonly detail: string }): Promise<LoopState>;
+  forget(options: Choice): Promise<LoopState>;
 }
 
 export function createLoop(ports: Ports): Loop {
@@ -86,7 +85,7 @@ export function createLoop(ports: Ports): Loop {
     },
     stop: (detail) => alone(async () => (state = await finish(context, current(), "stopped", detail))),
     correct: (options) => alone(async () => (state = await correct(context, current(), options))),
-    forget: (options) => alone(async () => (state = await forget(context, current(), options))),
+    forget: (options) => alone(async () => (state = await forget(ports, current(), options))),
   };
 }
 
@@ -166,13 +165,4 @@ async function correct(
   const id = made[0]?.id ?? "";
   if (await ports.store.hasPair(id)) throw new Error("[loop] this correction is in the buffer already");
   return record(ports, state, { next: state, events: [{ type: "corrected", pair: id, detail }], putPairs: made });
-}
-
-async function forget(
-  { ports }: Context,
-  state: LoopState,
-  { pairs, detail }: Parameters<Loop["forget"]>[0],
-): Promise<LoopState> {
-  const found = await ports.store.pairsById(pairs);
-  return record(ports, state, { next: state, ...deletion(found.map(bufferItem), "request", detail) });
 }

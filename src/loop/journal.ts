@@ -9,8 +9,11 @@ export interface Change extends Partial<Pick<Commit, "putPairs" | "setStatus" | 
   readonly events: readonly EventBody[];
 }
 
+/** What recording needs: no engine, so that a stored run can be changed while nothing trains. */
+export type Recorder = Pick<Ports, "store" | "now" | "emit">;
+
 /** Numbers the events, commits everything at once, then emits. A commit that fails changes and emits nothing. */
-export async function record(ports: Ports, now: LoopState, change: Change): Promise<LoopState> {
+export async function record(ports: Recorder, now: LoopState, change: Change): Promise<LoopState> {
   const at = ports.now();
   const events: LoopEvent[] = change.events.map((body, i) => ({ ...body, seq: now.seq + i, at, round: now.round }));
   const state: LoopState = { ...change.next, seq: now.seq + events.length };

@@ -1,3 +1,4 @@
+import { IMPORTED } from "../base/buffer.ts";
 import { type Contour, defaultContour } from "../base/contour.ts";
 import { parseContour } from "../base/contours.ts";
 import type { LoopEvent } from "../base/events.ts";
@@ -6,9 +7,6 @@ import type { LoopState } from "../loop/ports.ts";
 import { StoreError } from "./errors.ts";
 import { type JournalData, journalLines, pairDigest, stateDigest } from "./journal.ts";
 import type { RunContents } from "./run.ts";
-
-/** Stands before the source of every pair that came in an archive, such as "imported:camera:B". */
-export const IMPORTED = "imported:";
 
 export interface AdoptOptions {
   /** Milliseconds since the epoch. */

@@ -170,6 +170,7 @@ const eventFields: Readonly<Record<LoopEvent["type"], Fields>> = {
   restored: { adapter: text(), reason: text() },
   corrected: { pair: text(), detail: text() },
   deleted: { pairs: listOf(text()), reason: text(), bytes: whole, detail: text() },
+  included: { pairs: listOf(text()), detail: text() },
   finished: { reason: text(), detail: text() },
   error: { code: text(), message: text() },
 };

@@ -2,6 +2,7 @@ import { batch, computed, effect, type ReadonlySignal, type Signal, signal } fro
 import type { LoopEvent } from "../base/events.ts";
 import type {
   Capabilities,
+  CurateAction,
   Failure,
   Result,
   RunState,
@@ -240,6 +241,16 @@ export class App {
     const result = await this.report(client.deleteRun(run));
     if (result.ok) this.notice.value = t().runs.deleted;
     await this.refreshStorage();
+    return result;
+  }
+
+  /** Deletes pairs of a stored run for good, or lets imported ones train. */
+  async curatePairs(run: string, pairs: readonly string[], action: CurateAction): Promise<Result<null>> {
+    const result = await this.report((await this.connect()).curatePairs({ run, pairs, action }));
+    if (result.ok) {
+      await this.live.value?.catchUp(run);
+      await this.refreshStorage();
+    }
     return result;
   }
 

@@ -122,6 +122,19 @@ export class LiveSession implements Session {
     this.#reading = false;
   }
 
+  /** Reads what was committed to the run on show by something else than its loop, such as pairs that were deleted. */
+  async catchUp(run: string): Promise<void> {
+    const now = this.run.value;
+    if (now?.run !== run) return;
+    const fresh = await this.#client.events({ run, since: this.events.value.length });
+    if (!fresh.ok) {
+      this.#fail(fresh);
+      return;
+    }
+    this.#take(fresh.value);
+    this.#show({ ...now, seq: this.events.value.length });
+  }
+
   /** This tab's workers are gone: what was under way here is not any more. */
   lost(): void {
     const run = this.run.value;

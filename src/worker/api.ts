@@ -3,10 +3,12 @@
  * to the engine, judge and store workers. Everything that crosses is plain data (structured clone), and every
  * failure is a value with a code and a sentence that says what to do; a thrown error is a bug.
  */
+import type { BufferItem } from "../base/buffer.ts";
 import type { Contour } from "../base/contour.ts";
 import type { DeviceSummary, LoopEvent, Progress } from "../base/events.ts";
 import type { Pair, Picture } from "../base/records.ts";
 import type { PlanSpan } from "../base/spans.ts";
+import type { PairCursor, PairFilter } from "../store/run.ts";
 import type { Capabilities, PowerPreference } from "./capabilities.ts";
 
 export type FailureCode =
@@ -107,6 +109,19 @@ export interface ImportOptions {
   readonly include?: boolean;
 }
 
+/** One page of a run's pairs, whole, newest first. */
+export interface PairsPage {
+  readonly pairs: readonly Pair[];
+  /** Where the next page begins, null after the last. */
+  readonly next: PairCursor | null;
+}
+
+/** What pairs may be filtered by, and how many pass a filter, counted up to a limit. */
+export interface PairsOverview {
+  readonly sources: readonly string[];
+  readonly count: number;
+}
+
 export interface Answer {
   readonly text: string;
   readonly tokens: readonly number[];
@@ -185,6 +200,35 @@ export interface WorkerClient {
   events(query: { readonly run: string; readonly since: number }): Promise<Result<readonly LoopEvent[]>>;
   pairs(query: { readonly run: string; readonly ids: readonly string[] }): Promise<Result<readonly Pair[]>>;
 
+  /** Pairs of a stored run that pass `filter`, a page of `limit` after the place `after`. */
+  listPairs(query: {
+    readonly run: string;
+    readonly filter: PairFilter;
+    readonly limit: number;
+    readonly after: PairCursor | null;
+  }): Promise<Result<PairsPage>>;
+  /** The run's sources, and how many pairs pass `filter`, counted up to `atMost`. */
+  overviewPairs(query: {
+    readonly run: string;
+    readonly filter: PairFilter;
+    readonly atMost: number;
+  }): Promise<Result<PairsOverview>>;
+  /** Ids and verdicts of the first `limit` pairs that pass `filter`, newest first, without pictures. */
+  choosePairs(query: {
+    readonly run: string;
+    readonly filter: PairFilter;
+    readonly limit: number;
+  }): Promise<Result<readonly BufferItem[]>>;
+  /**
+   * Deletes pairs of a stored run for good (the journal keeps tombstones), or lets imported ones that are set aside
+   * train. A run of this tab that trains is refused (busy); a paused one is let go first and goes on from its last commit.
+   */
+  curatePairs(query: {
+    readonly run: string;
+    readonly pairs: readonly string[];
+    readonly action: CurateAction;
+  }): Promise<Result<null>>;
+
   storage(): Promise<StorageReport>;
   /** Asks the browser to keep the data; the answer is in `persisted`. */
   persist(): Promise<StorageReport>;
@@ -215,7 +259,9 @@ export interface WorkerClient {
   dispose(): Promise<void>;
 }
 
-export type { Capabilities, PowerPreference };
+export type CurateAction = "forget" | "include";
+
+export type { BufferItem, Capabilities, PairCursor, PairFilter, PowerPreference };
 
 /** Name of the Web Lock that an engine holds while it has a run open: no second engine trains, and no update lands. */
 export const runLock = "autodidact-run";

@@ -213,6 +213,21 @@ export function createClient(): WorkerClient {
 
     events: ({ run, since }) => read((store) => store.events(run, { since })),
     pairs: ({ run, ids }) => read((store) => store.pairsById(run, ids)),
+    listPairs: ({ run, filter, limit, after }) =>
+      read((store) => store.listPairs(run, { ...filter, limit, after, newestFirst: true })),
+    overviewPairs: ({ run, filter, atMost }) => read((store) => store.overviewPairs(run, filter, atMost)),
+    choosePairs: ({ run, filter, limit }) =>
+      read((store) => store.choosePairs(run, { ...filter, limit, newestFirst: true })),
+    curatePairs: async ({ run, pairs, action }) => {
+      if ((await tabs.settled()) === "reader") return lookingOn;
+      const released = threads.hasEngine ? await train((engine) => engine.release(run)) : null;
+      if (released && !released.ok) return released;
+      const changed = await read((store) => store.curatePairs(run, pairs, action));
+      if (!changed.ok) return changed;
+      if (shown?.run === run) shown = { ...shown, seq: changed.value };
+      tabs.show(shown);
+      return { ok: true, value: null };
+    },
 
     storage,
     persist: async () => {

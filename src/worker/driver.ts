@@ -211,6 +211,17 @@ export class Driver {
     return { pair: event.pair };
   }
 
+  /** Lets go of `run` at its last commit if it is open and does not train, so that what is stored can be changed. */
+  async release(run: string): Promise<void> {
+    const { active } = this;
+    if (active?.run !== run) return;
+    if (active.status === "running" || active.status === "loading")
+      throw new WorkerError("busy", "The run is training. Pause it first, then change its pairs.");
+    active.engine.interrupt();
+    await active.driving;
+    await this.close();
+  }
+
   async dispose(): Promise<void> {
     this.active?.engine.interrupt();
     await this.active?.driving;

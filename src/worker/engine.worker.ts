@@ -149,6 +149,11 @@ const api = {
   pause: () => attempt(() => driver.pause()),
   step: () => attempt(() => driver.step()),
   stop: () => attempt(() => driver.stop()),
+  release: (run: string) =>
+    attempt(async () => {
+      await driver.release(run);
+      return null;
+    }),
   state: () => driver.state(),
   setGentle: (gentle: boolean) => driver.setGentle(gentle),
   ask: (options: AskOptions) => attempt(() => driver.ask(options)),

@@ -4,17 +4,18 @@ import { zipSync } from "fflate";
 import type { BufferItem } from "../base/buffer.ts";
 import type { LoopEvent } from "../base/events.ts";
 import type { Pair, PairStatus } from "../base/records.ts";
+import { forget, include } from "../loop/curate.ts";
 import type { AdapterSnapshot, Commit, LoopState } from "../loop/ports.ts";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "../model/peft.ts";
 import { adopted } from "../store/adopt.ts";
 import { exportRun } from "../store/archive.ts";
 import { openLibrary, type RunLibrary } from "../store/idb.ts";
 import { sumJournal } from "../store/journal.ts";
-import type { RunStore } from "../store/run.ts";
+import type { PairFilter, PairQuery, RunStore } from "../store/run.ts";
 import type { RunRecord } from "../store/schema.ts";
 import { importRun } from "../store/verify.ts";
 import { decode } from "../world/vocabulary.ts";
-import type { ImportOptions, Result, RunArchive, RunSummary } from "./api.ts";
+import type { CurateAction, ImportOptions, PairsOverview, PairsPage, Result, RunArchive, RunSummary } from "./api.ts";
 import { live } from "./liveness.ts";
 import { attempt, WorkerError } from "./rpc.ts";
 
@@ -77,6 +78,8 @@ async function containsOf(run: string): Promise<RunArchive["contains"]> {
   return { events: lines.length, pairs: pairs.size, visitorPairs, adapters: adapters.size };
 }
 
+const now = (): number => Math.round(performance.timeOrigin + performance.now());
+
 /** What other workers and the page call. */
 const api = {
   live,
@@ -95,6 +98,31 @@ const api = {
     attempt(async () => (await open(run)).pairsById(ids)),
   bufferItems: (run: string, query: { over: number }): Promise<Result<readonly BufferItem[]>> =>
     attempt(async () => (await open(run)).bufferItems(query)),
+
+  listPairs: (run: string, query: PairQuery): Promise<Result<PairsPage>> =>
+    attempt(async () => {
+      const store = await open(run);
+      const { items, next } = await store.listPairs(query);
+      return { pairs: await store.pairsById(items.map(({ id }) => id)), next };
+    }),
+  overviewPairs: (run: string, filter: PairFilter, atMost: number): Promise<Result<PairsOverview>> =>
+    attempt(async () => {
+      const store = await open(run);
+      return { sources: await store.sources(), count: await store.countPairs(filter, atMost) };
+    }),
+  choosePairs: (run: string, query: PairQuery): Promise<Result<readonly BufferItem[]>> =>
+    attempt(async () => (await (await open(run)).listPairs(query)).items),
+  /** Only while no engine has the run open: its loop would not know of the commit. Returns the number of events then. */
+  curatePairs: (run: string, pairs: readonly string[], action: CurateAction): Promise<Result<number>> =>
+    attempt(async () => {
+      const store = await open(run);
+      const state = await store.state();
+      if (!state) throw new WorkerError("no-run", "There is no such run in this browser any more.");
+      if (pairs.length === 0) throw new WorkerError("bad-input", "No pair was chosen.");
+      const ports = { store, now, emit: () => undefined };
+      const choice = { pairs, detail: "chosen by the visitor in the page" };
+      return (await (action === "forget" ? forget : include)(ports, state, choice)).seq;
+    }),
 
   runs: (): Promise<Result<readonly RunSummary[]>> => attempt(async () => (await (await all()).list()).map(summaryOf)),
   renameRun: (run: string, name: string): Promise<Result<null>> =>
@@ -124,12 +152,14 @@ const api = {
       const { adapter, config } = await adapterOf(run, hash);
       return zipSync({ [ADAPTER_CONFIG]: new TextEncoder().encode(config), [ADAPTER_WEIGHTS]: adapter });
     }),
-  importRun: (archive: Blob | Uint8Array, { include = false }: ImportOptions = {}): Promise<Result<RunSummary>> =>
+  importRun: (
+    archive: Blob | Uint8Array,
+    { include: trusted = false }: ImportOptions = {},
+  ): Promise<Result<RunSummary>> =>
     attempt(async () => {
-      const at = Math.round(performance.timeOrigin + performance.now());
       const contents = await importRun(archive, async (run) => {
         const store = await open(run);
-        return { restore: async (read) => store.restore(await adopted(read, { at, include })) };
+        return { restore: async (read) => store.restore(await adopted(read, { at: now(), include: trusted })) };
       });
       const record = (await (await all()).list()).find((one) => one.run === contents.state.run);
       if (!record) throw new WorkerError("internal", "The run was imported but is not in the list.");

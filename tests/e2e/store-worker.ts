@@ -28,6 +28,7 @@ async function fill(count: number): Promise<number> {
   const began = performance.now();
   (await openLibrary({ name: "large" })).close();
   const db = await openDB("large");
+  await db.put("runs", { run: "r", startedAt: 0 });
   for (let from = 0; from < count; from += 5000) {
     const tx = db.transaction(["pairs", "contents"], "readwrite", { durability: "relaxed" });
     for (let i = from; i < Math.min(count, from + 5000); i++) {

@@ -4,7 +4,10 @@ import type { PlanSpan } from "../../src/base/spans.ts";
 import type {
   Answer,
   ClientEvents,
+  CurateAction,
   Failure,
+  PairsOverview,
+  PairsPage,
   Result,
   RunArchive,
   RunState,
@@ -156,6 +159,23 @@ export class FakeClient implements WorkerClient {
     return ok([]);
   }
 
+  async listPairs(): Promise<Result<PairsPage>> {
+    return ok({ pairs: [], next: null });
+  }
+
+  async overviewPairs(): Promise<Result<PairsOverview>> {
+    return ok({ sources: [], count: 0 });
+  }
+
+  async choosePairs(): Promise<Result<readonly never[]>> {
+    return ok([]);
+  }
+
+  async curatePairs({ action, pairs }: { action: CurateAction; pairs: readonly string[] }): Promise<Result<null>> {
+    this.calls.push(`${action} ${pairs.join()}`);
+    return this.refusal ?? ok(null);
+  }
+
   async storage(): Promise<StorageReport> {
     return this.report;
   }
@@ -189,8 +209,9 @@ export class FakeClient implements WorkerClient {
     return ok(new Uint8Array([0x50, 0x4b]));
   }
 
-  async importRun(archive: Uint8Array): Promise<Result<RunSummary>> {
-    if (archive[0] !== 0x50) return { ok: false, code: "bad-input", message: "This is not a run archive (zip)." };
+  async importRun(archive: Blob | Uint8Array): Promise<Result<RunSummary>> {
+    const [first] = archive instanceof Blob ? new Uint8Array(await archive.arrayBuffer()) : archive;
+    if (first !== 0x50) return { ok: false, code: "bad-input", message: "This is not a run archive (zip)." };
     const summary = summaryOf("run-0009");
     this.stored.push(summary);
     return ok(summary);

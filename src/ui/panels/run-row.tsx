@@ -10,10 +10,11 @@ interface RunRowProps {
   readonly run: RunSummary;
   readonly ticked: boolean;
   readonly onTick: (ticked: boolean) => void;
+  readonly onPairs: () => void;
 }
 
 /** A stored run: its name and numbers, and what can be done with it. */
-export function RunRow({ run, ticked, onTick }: RunRowProps) {
+export function RunRow({ run, ticked, onTick, onPairs }: RunRowProps) {
   const app = useApp();
   const s = t().runs;
   const [asking, setAsking] = useState<"delete" | "rename" | null>(null);
@@ -88,6 +89,9 @@ export function RunRow({ run, ticked, onTick }: RunRowProps) {
               {s.resume}
             </button>
           )}
+          <button type="button" class="link" onClick={onPairs}>
+            {s.pairs}
+          </button>
           <button type="button" class="link" disabled={!writes} onClick={() => setAsking("rename")}>
             {s.rename}
           </button>

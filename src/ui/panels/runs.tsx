@@ -4,9 +4,10 @@ import { useApp } from "../context.ts";
 import { bytes } from "../format.ts";
 import { t } from "../strings/index.ts";
 import { Compare } from "./compare.tsx";
+import { Pairs } from "./pairs.tsx";
 import { RunRow } from "./run-row.tsx";
 
-/** Stored runs: open, resume, rename, compare, export, delete; import of archives; how much room they take. */
+/** Stored runs: open, resume, rename, compare, export, delete, choose among their pairs; import of archives; how much room they take. */
 export default function Runs() {
   const app = useApp();
   const s = t().runs;
@@ -69,6 +70,8 @@ function RunTable({ runs }: { readonly runs: readonly RunSummary[] }) {
   const [ticked, setTicked] = useState<readonly string[]>([]);
   const chosen = ticked.flatMap((id) => runs.filter((run) => run.run === id));
   const [first, second] = chosen;
+  const [opened, setOpened] = useState<string | null>(null);
+  const pairsOf = runs.find(({ run }) => run === opened);
   /** The two that were ticked last. */
   const tick = (run: string, on: boolean): void => {
     const others = ticked.filter((id) => id !== run);
@@ -88,10 +91,17 @@ function RunTable({ runs }: { readonly runs: readonly RunSummary[] }) {
         </thead>
         <tbody>
           {runs.map((run) => (
-            <RunRow key={run.run} run={run} ticked={chosen.includes(run)} onTick={(on) => tick(run.run, on)} />
+            <RunRow
+              key={run.run}
+              run={run}
+              ticked={chosen.includes(run)}
+              onTick={(on) => tick(run.run, on)}
+              onPairs={() => setOpened(run.run)}
+            />
           ))}
         </tbody>
       </table>
+      {pairsOf && <Pairs key={pairsOf.run} run={pairsOf} onClose={() => setOpened(null)} />}
       {first && second ? (
         <Compare key={`${first.run} ${second.run}`} runs={[first, second]} />
       ) : (

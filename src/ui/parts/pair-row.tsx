@@ -1,3 +1,4 @@
+import type { ComponentChildren } from "preact";
 import { number } from "../format.ts";
 import type { PairView } from "../model.ts";
 import { t } from "../strings/index.ts";
@@ -5,8 +6,16 @@ import { judgesOf } from "./judges.ts";
 import { PictureView } from "./picture.tsx";
 import { Said } from "./said.tsx";
 
+interface PairRowProps {
+  readonly pair: PairView;
+  /** Where the pair is from and what became of it. */
+  readonly where?: string;
+  /** What can be done with it. */
+  readonly children?: ComponentChildren;
+}
+
 /** One preference pair: the picture that was seen, the answer preferred and the answer refused, each redrawn. */
-export function PairRow({ pair }: { readonly pair: PairView }) {
+export function PairRow({ pair, where, children }: PairRowProps) {
   const s = t();
   const votes = judgesOf([pair.chosen, pair.rejected]);
   return (
@@ -37,6 +46,8 @@ export function PairRow({ pair }: { readonly pair: PairView }) {
               ` · ${s.now.judgeName[judge] ?? judge} ${number(pair.chosen.scores[judge] ?? Number.NaN)} / ${number(pair.rejected.scores[judge] ?? Number.NaN)}`,
           )}
         </p>
+        {where !== undefined && <p class="quiet">{where}</p>}
+        {children}
       </div>
     </li>
   );

@@ -26,6 +26,7 @@ export const runs = {
   importing: "Checking the archive…",
   imported: (name: string) => `${name} is imported as a run of its own: its journal, pairs and adapters match.`,
   deleted: "The run is deleted.",
+  pairs: "Pairs",
   rename: "Rename",
   renameLabel: (name: string) => `New name of ${name}`,
   saveName: "Save name",
@@ -62,6 +63,55 @@ export const runs = {
   verify: "npx autodidact verify RUN.zip",
   needsClient: "Runs are listed when the workers have started.",
 };
+
+export const pairs = {
+  title: (name: string) => `Pairs of ${name}`,
+  close: "Close",
+  about:
+    "What the run has to train on, newest first. What you forget is deleted with its pictures; the journal keeps only that it was there.",
+  aboutImported:
+    "Imported pairs are set aside: they do not train here unless you include them, and they stay marked as imported even then.",
+  source: "Source",
+  round: "Round",
+  verdict: "Verdict",
+  all: "all",
+  status: {
+    fresh: "not trained yet",
+    trained: "in the candidate",
+    accepted: "accepted",
+    quarantined: "set aside",
+  },
+  loading: "Reading the pairs…",
+  none: "No pair passes this filter.",
+  shown: (from: number, to: number, total: string) => `${from} to ${to} of ${total}.`,
+  moreThan: (count: number) => `more than ${count}`,
+  where: (source: string, status: string) => `${source} · ${status}`,
+  choose: "Choose",
+  number: (index: number) => `pair ${index}`,
+  choosePage: "Choose all on this page",
+  chooseAll: (count: number, more: boolean) => (more ? `Choose the first ${count}` : `Choose all ${count}`),
+  chooseNone: "Choose none",
+  chooseFirst: "Choose pairs to forget or include them.",
+  pages: "Pages",
+  previous: "Newer",
+  next: "Older",
+  forget: (count: number) => `Forget ${plural(count)}`,
+  include: (count: number) => `Include ${plural(count)} in training`,
+  aboutForget: (count: number) =>
+    `${plural(count)} will be gone for good, pictures and answers. What they taught the adapters stays in those.`,
+  confirmForget: "Really forget?",
+  aboutInclude: (count: number) =>
+    `${plural(count)} that somebody else made will take part in the next round's training. Look at them first.`,
+  confirmInclude: "Really include?",
+  cancel: "Keep as it is",
+  forgotten: (count: number) => `${plural(count)} forgotten; the journal says so.`,
+  included: (count: number) => `${plural(count)} included: they train with the next round.`,
+  reader: "Another tab trains and writes the memory. Press “Continue here” to change pairs in this tab.",
+  training: "The run is training. Pause it to change its pairs.",
+  ended: "The run has ended: nothing trains in it any more.",
+};
+
+const plural = (count: number): string => `${count} ${count === 1 ? "pair" : "pairs"}`;
 
 export const compare = {
   title: "Two runs side by side",

@@ -5,7 +5,7 @@ import type { FailureCode } from "../../worker/api.ts";
 import type { GpuChoice, NoGpuReason } from "../../worker/capabilities.ts";
 import type { Stage } from "../model.ts";
 import type { SessionStatus } from "../session.ts";
-import { compare, runs, space, tabs, update } from "./en-memory.ts";
+import { compare, pairs, runs, space, tabs, update } from "./en-memory.ts";
 import { profiler } from "./en-profiler.ts";
 
 /** English. Its type is the catalogue that every other language has to fill (index.ts). */
@@ -354,6 +354,7 @@ export const en = {
 
   runs,
   compare,
+  pairs,
   space,
   tabs,
   update,
