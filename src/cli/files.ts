@@ -2,6 +2,7 @@ import { mkdir, open, readdir, readFile, rename, writeFile } from "node:fs/promi
 import { join } from "node:path";
 import type { Files } from "../model/hf.ts";
 import type { ByteSource } from "../store/zip.ts";
+import { bounded } from "./bounded.ts";
 
 const isMissing = (error: unknown): boolean => {
   const code = (error as NodeJS.ErrnoException).code;
@@ -12,6 +13,7 @@ const isMissing = (error: unknown): boolean => {
 export function folder(path: string): Files {
   return {
     name: path,
+    bounded,
     async read(name) {
       try {
         return await readFile(join(path, name));

@@ -3,6 +3,7 @@ import { bytesToHex } from "@noble/hashes/utils.js";
 import { InputError } from "../base/input.ts";
 import { configJson, type ModelConfig, parameterCount, parseConfig, tensorShapes } from "./config.ts";
 import { asObject, decodeUtf8, describe, Fields, type JsonObject, parseObject } from "./json.ts";
+import type { Bounded } from "./patterns.ts";
 import {
   type Dtype,
   readSafetensors,
@@ -21,6 +22,8 @@ export interface Files {
   read(name: string): Promise<Uint8Array | null>;
   /** Names of the files in it, sorted. */
   list(): Promise<readonly string[]>;
+  /** Given where the files are somebody else's: their tokenizer's patterns are run with a time limit. */
+  readonly bounded?: Bounded;
 }
 
 /** Defaults of generation_config.json; null: the file says nothing. */
@@ -121,6 +124,7 @@ export async function loadTokenizer(files: Files, config: ModelConfig): Promise<
     decodeUtf8(json, "tokenizer.json"),
     settings === null ? null : decodeUtf8(settings, "tokenizer_config.json"),
     config.vocab_size,
+    files.bounded,
   );
 }
 

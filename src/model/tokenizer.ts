@@ -1,6 +1,7 @@
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { InputError, reasonOf } from "../base/input.ts";
 import { asObject, describe, type JsonObject, parseObject } from "./json.ts";
+import { type Bounded, probePatterns, TimeLimit } from "./patterns.ts";
 
 /** Text ↔ token ids by a model's own tokenizer.json. */
 export interface Tokenizer {
@@ -25,8 +26,14 @@ const MODEL_TYPES: readonly unknown[] = ["BPE", "WordPiece", "Unigram", "WordLev
 /**
  * Reads tokenizer.json and, where there is one, tokenizer_config.json. Throws an error that names the file and the field.
  * @param vocabulary size of the model's embedding; a tokenizer with greater ids is refused
+ * @param bounded for files of somebody else: patterns that backtrack without end are refused, and each use has a time limit
  */
-export function parseTokenizer(tokenizerJson: string, configJson: string | null, vocabulary: number): Tokenizer {
+export function parseTokenizer(
+  tokenizerJson: string,
+  configJson: string | null,
+  vocabulary: number,
+  bounded: Bounded | null = null,
+): Tokenizer {
   const source = "tokenizer.json";
   const json = parseObject(tokenizerJson, source);
   const config = configJson === null ? {} : parseObject(configJson, "tokenizer_config.json");
@@ -37,7 +44,13 @@ export function parseTokenizer(tokenizerJson: string, configJson: string | null,
     );
   }
   checkParts(json, vocabulary, source);
-  const inner = construct(json, config, source);
+  const inner = construct(json, config, source, bounded);
+  if (bounded !== null)
+    probePatterns(
+      PARTS.map((part) => Reflect.get(inner, part)),
+      source,
+      bounded,
+    );
   const unknown = unknownId(model);
 
   const ids = [...inner.get_vocab(true).values()];
@@ -60,7 +73,7 @@ export function parseTokenizer(tokenizerJson: string, configJson: string | null,
   return {
     size: ids.length,
     encode(text, options = {}) {
-      const encoded = guarded(`${source} cannot encode a text`, () =>
+      const encoded = guarded(`${source} cannot encode a text`, text.length, bounded, () =>
         inner.encode(text, { add_special_tokens: options.addSpecialTokens ?? false }),
       );
       return encoded.ids.map((value, place) => {
@@ -77,7 +90,7 @@ export function parseTokenizer(tokenizerJson: string, configJson: string | null,
       }
       return tokens.length === 0
         ? ""
-        : guarded(`${source} cannot decode tokens`, () =>
+        : guarded(`${source} cannot decode tokens`, tokens.length, bounded, () =>
             inner.decode([...tokens], { skip_special_tokens: options.skipSpecialTokens ?? true }),
           );
     },
@@ -88,16 +101,30 @@ export function parseTokenizer(tokenizerJson: string, configJson: string | null,
   };
 }
 
-function construct(json: JsonObject, config: JsonObject, source: string): HuggingFaceTokenizer {
+function construct(
+  json: JsonObject,
+  config: JsonObject,
+  source: string,
+  bounded: Bounded | null,
+): HuggingFaceTokenizer {
   const empty = { added_tokens: [], normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null };
-  return guarded(`${source} cannot be used`, () => new HuggingFaceTokenizer({ ...empty, ...json }, config));
+  const build = (): HuggingFaceTokenizer => new HuggingFaceTokenizer({ ...empty, ...json }, config);
+  return guarded(`${source} cannot be used`, 0, bounded, build);
 }
 
-/** Runs the tokenizers package, which trusts its files: what it stumbles over becomes an InputError. */
-function guarded<T>(what: string, work: () => T): T {
+/** Milliseconds for any text, and for each of its characters or tokens. */
+const [USE_MS, USE_MS_EACH] = [10_000, 1];
+
+/** Runs the tokenizers package, which trusts its files: what it stumbles over becomes an InputError. `size`: of what it reads. */
+function guarded<T>(what: string, size: number, bounded: Bounded | null, work: () => T): T {
+  const limitMs = USE_MS + USE_MS_EACH * size;
   try {
-    return work();
+    return bounded === null ? work() : bounded(work, limitMs);
   } catch (cause) {
+    if (cause instanceof TimeLimit)
+      throw new InputError(
+        `${what} of ${size} characters in ${limitMs / 1000} s: one of its patterns backtracks. Use the tokenizer of the model's maker`,
+      );
     const malformed = "its normalizer, pre_tokenizer, post_processor, decoder or model is malformed";
     throw new InputError(`${what}: ${reasonOf(cause, malformed)}`, { cause });
   }

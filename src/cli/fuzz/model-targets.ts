@@ -9,6 +9,7 @@ import { product, readSafetensors, toFloat32, writeSafetensors } from "../../mod
 import { parseTokenizer } from "../../model/tokenizer.ts";
 import { freshAdapter } from "../../train/engine.ts";
 import { tokenizerConfigJson, tokenizerJson, VOCABULARY_SIZE } from "../../world/vocabulary.ts";
+import { bounded } from "../bounded.ts";
 import { type Target, WrongRead } from "./fuzz.ts";
 import { mutateBytes, mutateJson, mutateLines } from "./mutate.ts";
 import { same, text, utf8 } from "./same.ts";
@@ -155,7 +156,7 @@ const tokenizer: Target = {
   async prepare() {
     const samples = [tokenizerJson(), BPE, UNIGRAM];
     return (rng) => {
-      const read = parseTokenizer(mutateJson(rng.pick(samples), rng), tokenizerConfigJson(), VOCABULARY_SIZE);
+      const read = parseTokenizer(mutateJson(rng.pick(samples), rng), tokenizerConfigJson(), VOCABULARY_SIZE, bounded);
       for (const words of ["red circle b 3", "ab abx é <s>", ""]) {
         const ids = read.encode(words, { addSpecialTokens: true });
         const bad = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= VOCABULARY_SIZE);
