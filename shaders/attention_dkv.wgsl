@@ -1,8 +1,9 @@
 // forward was: o[i] = Σ_j P[i,j] v[j],  P[i,j] = exp(q[i]·k[j] · scale − lse[i])
 // dv[j] = Σ_i P[i,j] dO[i]        dk[j] = scale Σ_i P[i,j] (dO[i]·v[j] − delta[i]) q[i]
 // The sums run over the query heads of j's group as well (grouped-query), so no atomics.
-// Shapes and constants as in attention_fwd, keys and queries in each other's place: one thread per (b, kv head, j), lane
-// l mod LANES loads a query, its gradient and its (lse, delta) and broadcasts them.   stats: (B,H,T)  dk, dv: (B,T,KV,D)
+// Shapes as in attention_dq, of whose dqkv dk and dv are written here; constants as in attention_fwd, keys and queries in
+// each other's place: one thread per (b, kv head, j), lane l mod LANES loads a query, its gradient and its (lse, delta) and
+// broadcasts them.
 #if BROADCAST: enable subgroups;
 #if BROADCAST: diagnostic(off, subgroup_uniformity); // workgroups are whole subgroups here, loops end for all at once
 const LANES: u32 = 1u;
@@ -10,16 +11,12 @@ const BROADCAST: u32 = 0u;
 const S4: u32 = 4u;
 const PARTS: u32 = 0u;
 const WINDOW: u32 = 0u;
-struct P { T: u32, H: u32, KV: u32, D4: u32, window: u32, scale: f32 }
-@group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read> info: array<Info>;
-@group(0) @binding(5) var<storage, read> stats: array<vec2f>;
-@group(0) @binding(6) var<storage, read> dout: array<vec4f>;
-@group(0) @binding(7) var<storage, read_write> dk: array<vec4f>;
-@group(0) @binding(8) var<storage, read_write> dv: array<vec4f>;
+const BATCHES: u32 = 1u;
+@group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
+@group(0) @binding(2) var<storage, read> info: array<Info>;
+@group(0) @binding(3) var<storage, read> stats: array<vec2f>;
+@group(0) @binding(4) var<storage, read> dout: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> dqkv: array<vec4f>;
 override WG: u32 = 32;
 #include attention_mask
 
@@ -32,20 +29,24 @@ fn main(
   let group = p.H / p.KV;
   let g = w.y % p.KV;
   let part = (w.y / p.KV) * S4;
-  let first = w.z * p.T;
+  let first = sequence(w.z).x;
+  let T = sequence(w.z).y;
   let begin = w.x * WG;
-  let j = min(begin + l.x, p.T - 1u);
+  if (begin >= T) { return; }
+  let j = min(begin + l.x, T - 1u);
   let mj = info[first + j];
-  let kv = ((first + j) * p.KV + g) * p.D4;
+  let heads = p.H + 2u * p.KV;
+  let kAt = ((first + j) * heads + p.H + g) * p.D4;
+  let vAt = kAt + p.KV * p.D4;
   #if !PARTS
-    #for d < S4: let k$d = k[kv + $du] * p.scale;
-    #for d < S4: let v$d = v[kv + $du];
+    #for d < S4: let k$d = qkv[kAt + $du] * p.scale;
+    #for d < S4: let v$d = qkv[vAt + $du];
   #end
   #for d < S4: var sumK$d = vec4f();
   #for d < S4: var sumV$d = vec4f();
   // Queries before a key count for prefix tokens only.
-  let mine = rangeOf(first + begin, first + min(begin + WG, p.T) - 1u);
-  let rows = p.T * group;
+  let mine = rangeOf(first + begin, first + min(begin + WG, T) - 1u);
+  let rows = T * group;
   for (var row = select(begin, 0u, (mine.flags & PREFIX) != 0u) * group; row < rows; row += LANES) {
     let own = min(row + lane % LANES, rows - 1u);
     let mi = info[first + own / group];
@@ -54,18 +55,19 @@ fn main(
     #if BROADCAST: near = subgroupAny(near);
     if (!near) { continue; }
     let head = g * group + own % group;
-    let at = ((first + own / group) * p.H + head) * p.D4;
-    let stat = stats[(w.z * p.H + head) * p.T + own / group];
+    let at = ((first + own / group) * heads + head) * p.D4;
+    let to = ((first + own / group) * p.H + head) * p.D4;
+    let stat = stats[first * p.H + head * T + own / group];
     #for c < LANES
       var s$c = vec4f();
       var r$c = vec4f();
     #end
     #if PARTS
       for (var e = 0u; e < p.D4; e += S4) {
-        #for d < S4: let k$d = k[kv + e + $du] * p.scale;
-        #for d < S4: let v$d = v[kv + e + $du];
-        #for d < S4: let q$d = q[at + e + $du];
-        #for d < S4: let g$d = dout[at + e + $du];
+        #for d < S4: let k$d = qkv[kAt + e + $du] * p.scale;
+        #for d < S4: let v$d = qkv[vAt + e + $du];
+        #for d < S4: let q$d = qkv[at + e + $du];
+        #for d < S4: let g$d = dout[to + e + $du];
         #for c < LANES
           #for d < S4
             #if BROADCAST: s$c += k$d * subgroupBroadcast(q$d, $cu); r$c += v$d * subgroupBroadcast(g$d, $cu);
@@ -73,12 +75,12 @@ fn main(
           #end
         #end
       }
-      #for d < S4: let q$d = q[at + part + $du];
-      #for d < S4: let g$d = dout[at + part + $du];
+      #for d < S4: let q$d = qkv[at + part + $du];
+      #for d < S4: let g$d = dout[to + part + $du];
     #end
     #if !PARTS
-      #for d < S4: let q$d = q[at + $du];
-      #for d < S4: let g$d = dout[at + $du];
+      #for d < S4: let q$d = qkv[at + $du];
+      #for d < S4: let g$d = dout[to + $du];
       #for c < LANES
         #for d < S4
           #if BROADCAST: s$c += k$d * subgroupBroadcast(q$d, $cu); r$c += v$d * subgroupBroadcast(g$d, $cu);
@@ -99,7 +101,7 @@ fn main(
       #end
     #end
   }
-  if (begin + l.x >= p.T) { return; }
-  #for d < S4: dk[kv + part + $du] = sumK$d * p.scale;
-  #for d < S4: dv[kv + part + $du] = sumV$d;
+  if (begin + l.x >= T) { return; }
+  #for d < S4: dqkv[kAt + part + $du] = sumK$d * p.scale;
+  #for d < S4: dqkv[vAt + part + $du] = sumV$d;
 }

@@ -1,21 +1,29 @@
 // forward was: y[r,c] = x[r,c] * rstd[r] * w[c]
-// part[z,c] = Σ_(r in chunk z) dy[r,c] x[r,c] rstd[r]; reduce_sum adds the chunks.
-// x, dy: (R,C)  rstd: (R)  part: (Z,C).  One thread per (z, c).
-struct P { R: u32, C: u32, chunk: u32, Z: u32 }
+// dw[c] = Σ_r dy[r,c] x[r,c] rstd[r]  (+ dw if ACC)      x, dy: (R,C)  rstd: (R)  dw: (C), C a multiple of 4.
+// A workgroup owns WX vec4 of columns; its SLICES threads of one column each take every SLICES-th row, the first one adds
+// up, in fixed order. One barrier.
+const WX: u32 = 4u;
+const SLICES: u32 = 32u;
+struct P { R: u32, C4: u32 }
 @group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> rstd: array<f32>;
-@group(0) @binding(3) var<storage, read> dy: array<f32>;
-@group(0) @binding(4) var<storage, read_write> part: array<f32>;
-override WG: u32 = 64;
+@group(0) @binding(3) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> dw: array<vec4f>;
+override ACC: u32 = 0;
 
-@compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_id) l: vec3u) {
-  let i = (w.y * n.x + w.x) * WG + l.x;
-  if (i >= p.Z * p.C) { return; }
-  let z = i / p.C;
-  let c = i % p.C;
-  var sum = 0.0;
-  for (var r = z * p.chunk; r < min((z + 1u) * p.chunk, p.R); r++) { sum += dy[r * p.C + c] * x[r * p.C + c] * rstd[r]; }
-  part[i] = sum;
+var<workgroup> part: array<vec4f, WX * SLICES>;
+
+@compute @workgroup_size(WX, SLICES)
+fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u) {
+  let n = w.x * WX + l.x;
+  let c = min(n, p.C4 - 1u);
+  var sum = vec4f();
+  for (var r = l.y; r < p.R; r += SLICES) { sum += dy[r * p.C4 + c] * x[r * p.C4 + c] * rstd[r]; }
+  part[l.y * WX + l.x] = sum;
+  workgroupBarrier();
+  if (l.y > 0u || n >= p.C4) { return; }
+  for (var s = 1u; s < SLICES; s++) { sum += part[s * WX + l.x]; }
+  if (ACC == 1u) { sum += dw[n]; }
+  dw[n] = sum;
 }

@@ -1,14 +1,13 @@
-// Rotary embedding as in Hugging Face's rotate_half: for i < D/2, with c = table[pos[r], 0, i], s = table[pos[r], 1, i]
-//   y[i] = x[i] c − x[i+D/2] s · SIGN        y[i+D/2] = x[i+D/2] c + x[i] s · SIGN
-// SIGN = +1 forward, −1 backward (the inverse rotation).  x, y: (R, H·D)  pos: (R) u32  table: (maxPos, 2, D/2).
+// Rotary embedding as in Hugging Face's rotate_half, in place: for i < D/2, with c = table[pos[r], 0, i], s = table[pos[r], 1, i]
+//   x[i] ← x[i] c − x[i+D/2] s · SIGN        x[i+D/2] ← x[i+D/2] c + x[i] s · SIGN
+// SIGN = +1 forward, −1 backward (the inverse rotation).  x: (R, C), its first H·D columns  pos: (R) u32  table: (maxPos, 2, D/2).
 // One thread per (r, h) and V of i.
-alias V = f32; // or vec4f: half counts elements of V. Set when the shader is loaded.
-struct P { R: u32, H: u32, half: u32, sign: f32 }
+alias V = f32; // or vec4f: half and C count elements of V. Set when the shader is loaded.
+struct P { R: u32, H: u32, half: u32, C: u32, sign: f32 }
 @group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> x: array<V>;
-@group(0) @binding(2) var<storage, read> pos: array<u32>;
-@group(0) @binding(3) var<storage, read> table: array<V>;
-@group(0) @binding(4) var<storage, read_write> y: array<V>;
+@group(0) @binding(1) var<storage, read> pos: array<u32>;
+@group(0) @binding(2) var<storage, read> table: array<V>;
+@group(0) @binding(3) var<storage, read_write> x: array<V>;
 override WG: u32 = 256;
 
 @compute @workgroup_size(WG)
@@ -17,12 +16,13 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
   if (t >= p.R * p.H * p.half) { return; }
   let i = t % p.half;
   let head = t / p.half;
-  let turn = pos[head / p.H] * p.half * 2u + i;
+  let r = head / p.H;
+  let turn = pos[r] * p.half * 2u + i;
   let c = table[turn];
   let s = table[turn + p.half] * p.sign;
-  let at = head * p.half * 2u + i;
+  let at = r * p.C + (head % p.H) * p.half * 2u + i;
   let lo = x[at];
   let hi = x[at + p.half];
-  y[at] = lo * c - hi * s;
-  y[at + p.half] = hi * c + lo * s;
+  x[at] = lo * c - hi * s;
+  x[at + p.half] = hi * c + lo * s;
 }

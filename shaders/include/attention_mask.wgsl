@@ -1,5 +1,18 @@
 // Which token sees which (src/ops/mask.ts). info: one word a token, or (word, position) if WINDOW: then a token sees back
 // p.window positions only, prefix tokens all of their prefix.
+// Sequences may be of several lengths: batch g holds B of T tokens, batches[g] = (its first sequence, its first row, T, 0).
+struct P { H: u32, KV: u32, D4: u32, window: u32, qStride: u32, kvStride: u32, kStart: u32, vStart: u32, scale: f32, x: u32, y: u32, z: u32, batches: array<vec4u, BATCHES> }
+@group(0) @binding(0) var<uniform> p: P;
+
+// First row and length of sequence z.
+fn sequence(z: u32) -> vec2u {
+  var batch = p.batches[0];
+  for (var g = 1u; g < BATCHES; g++) {
+    if (z >= p.batches[g].x) { batch = p.batches[g]; }
+  }
+  return vec2u(batch.y + (z - batch.x) * batch.z, batch.z);
+}
+
 const PAD = 0x80000000u;
 const PREFIX = 0x20000000u;
 const DOCUMENT = 0x1fff0000u;

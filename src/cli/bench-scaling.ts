@@ -3,11 +3,12 @@
  * operations predict; a prompt shared by its answers against one copy for each; activations kept against recomputed.
  */
 import { rngFor } from "../base/rng.ts";
-import { engineOn } from "../bench/peers/autodidact.ts";
+import { engineOn, likelihood } from "../bench/peers/autodidact.ts";
 import type { Session } from "../bench/peers/contestant.ts";
 import { flopsOf, llama, type TrainWork } from "../bench/peers/workloads.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { PackedRow } from "../model/packing.ts";
+import type { Group } from "../train/groups.ts";
 import { median } from "./peer-report.ts";
 import type { NodeRuntime } from "./runtime.ts";
 
@@ -128,6 +129,32 @@ export function candidateRows(
   );
 }
 
+const answersOf = (rows: readonly PackedRow[]): readonly (readonly number[])[] =>
+  rows.flatMap(({ answers }) => answers);
+
+/** Every two answers are a pair. */
+function pairsOf(rows: readonly PackedRow[]): Group {
+  const answers = answersOf(rows).length;
+  return { rows, pairs: answers / 2, reference: Array(answers).fill(-90), sft: Array(answers).fill(0) };
+}
+
+/** On-policy answers with advantages and a divergence from a reference. */
+function groupOf(rows: readonly PackedRow[]): Group {
+  const answers = answersOf(rows);
+  const tokens = answers.reduce((sum, answer) => sum + answer.length, 0);
+  return {
+    kind: "grpo",
+    rows,
+    advantage: answers.map((_, s) => (s % 2 === 0 ? 1 : -1)),
+    weight: answers.map(() => 1 / tokens),
+    old: null,
+    reference: answers.map((answer) => answer.map(() => -5.5)),
+    beta: 0.04,
+    low: 0.2,
+    high: 0.2,
+  };
+}
+
 export async function comparisons(
   node: NodeRuntime,
   rounds: number,
@@ -147,15 +174,18 @@ export async function comparisons(
       expected,
     });
   };
-  for (const k of [2, 4, 8]) {
+  for (const [name, k, group] of [
+    ["DPO", 2, pairsOf],
+    ["GRPO", 8, groupOf],
+  ] as const) {
     const sizes = { count: 8, k, prompt: 48, answer: 16 };
     const sessions = [
-      await engine.steps(config, candidateRows(sizes, true)),
-      await engine.steps(config, candidateRows(sizes, false)),
+      await engine.steps(config, group(candidateRows(sizes, true))),
+      await engine.steps(config, group(candidateRows(sizes, false))),
     ] as const;
     const copies = k * (sizes.prompt + sizes.answer);
     await compare(
-      `${k} answers to a prompt three times as long: one prompt, ${k} prompts`,
+      `${name}, ${k} answers to a prompt three times as long: one prompt, ${k} prompts`,
       sessions,
       copies / (sizes.prompt + k * sizes.answer),
     );
@@ -167,7 +197,7 @@ export async function comparisons(
   const bytes: number[] = [];
   const sessions: Session[] = [];
   for (const checkpointing of [false, true]) {
-    const session = await engine.steps(deep, rows, { checkpointing });
+    const session = await engine.steps(deep, likelihood(rows), { checkpointing });
     await session.run();
     bytes.push([...plans].filter((plan) => !before.has(plan)).reduce((sum, plan) => sum + plan.bytes, 0));
     for (const plan of plans) before.add(plan);

@@ -106,10 +106,10 @@ export class Graph {
     return tensor;
   }
 
-  /** Rows first … first + count − 1 of x: (R,C), where they lie. C·first must be a multiple of 64 (WebGPU binds at 256 bytes). */
+  /** Rows first … first + count − 1 of x: (R,C) or (R), where they lie. C·first must be a multiple of 64 (WebGPU binds at 256 bytes). */
   rows(x: Tensor, first: number, count: number): Tensor {
-    const [R, C] = x.shape as [number, number];
-    if (x.shape.length !== 2 || first + count > R || (first * C) % 64 !== 0)
+    const [R, C = 1] = x.shape as [number, number?];
+    if (x.shape.length > 2 || first + count > R || (first * C) % 64 !== 0)
       throw new Error(
         `[shape] rows ${first}…${first + count - 1} of ${x.name}: not in (${x.shape.join(",")}), or not at 256 bytes`,
       );
@@ -121,7 +121,7 @@ export class Graph {
         : storage.kind === "view"
           ? { kind: "view", of: storage.of, offset: storage.offset + at }
           : { kind: "view", of: x, offset: at };
-    return this.make(`${x.name}[${first}…]`, [count, C], x.dtype, place, false);
+    return this.make(`${x.name}[${first}…]`, [count, ...x.shape.slice(1)], x.dtype, place, false);
   }
 
   dispatch(dispatch: Dispatch): void {

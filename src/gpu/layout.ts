@@ -52,44 +52,37 @@ export function layoutOf(label: string, { dispatches, tensors }: Traced): Layout
   return { buffers, places, uniforms, bytes: buffers.reduce((sum, { bytes }) => sum + bytes, 0) };
 }
 
-/** Best fit by lifetime; a slot grows where none is large enough. */
+/**
+ * Greedy by size (Pisarchyk & Lee 2020, arXiv 2001.03288): the largest tensor first, each into the smallest slot whose
+ * tensors are all dead while it lives. So no slot ever grows, and small tensors that live long do not hold large slots.
+ */
 function placeTemporaries(
   label: string,
   dispatches: readonly Dispatch[],
 ): { slots: readonly number[]; slotOf: ReadonlyMap<number, number> } {
-  const first = new Map<Tensor, number>();
-  const last = new Map<Tensor, number>();
+  const lives = new Map<Tensor, { readonly first: number; last: number }>();
   for (const [i, dispatch] of dispatches.entries())
     for (const { tensor, access } of dispatch.bindings) {
       const root = rootOf(tensor);
       if (root.storage.kind !== "temp") continue;
-      if (!first.has(root)) {
-        if (access === "read")
-          throw new Error(`plan ${label}: ${dispatch.shader} reads ${tensor.name} before anything wrote it`);
-        first.set(root, i);
-      }
-      last.set(root, i);
+      const life = lives.get(root);
+      if (life) life.last = i;
+      else if (access === "write") lives.set(root, { first: i, last: i });
+      else throw new Error(`plan ${label}: ${dispatch.shader} reads ${tensor.name} before anything wrote it`);
     }
-  const startsAt = groupBy([...first.keys()], (tensor) => first.get(tensor) as number);
-  const endsAt = groupBy([...last.keys()], (tensor) => last.get(tensor) as number);
-  const slots: { bytes: number; free: boolean }[] = [];
+  const slots: { readonly bytes: number; readonly lives: { readonly first: number; readonly last: number }[] }[] = [];
   const slotOf = new Map<number, number>();
-  for (let i = 0; i < dispatches.length; i++) {
-    for (const tensor of startsAt.get(i) ?? []) {
-      const bytes = align(tensor.size * 4);
-      const free = slots.filter((slot) => slot.free);
-      const fits = free.filter((slot) => slot.bytes >= bytes).sort((a, b) => a.bytes - b.bytes)[0];
-      let slot = fits ?? free.sort((a, b) => b.bytes - a.bytes)[0];
-      if (!slot) {
-        slot = { bytes: 0, free: true };
-        slots.push(slot);
-      }
-      slot.bytes = Math.max(slot.bytes, bytes);
-      slot.free = false;
-      slotOf.set(tensor.id, slots.indexOf(slot));
+  // Sorting is stable: tensors of one size stay in the order in which they are written.
+  for (const [tensor, life] of [...lives].sort(([a], [b]) => align(b.size * 4) - align(a.size * 4))) {
+    const dead = ({ first, last }: { readonly first: number; readonly last: number }) =>
+      last < life.first || first > life.last;
+    let slot = slots.findLast(({ lives }) => lives.every(dead));
+    if (!slot) {
+      slot = { bytes: align(tensor.size * 4), lives: [] };
+      slots.push(slot);
     }
-    for (const tensor of endsAt.get(i) ?? [])
-      (slots[slotOf.get(tensor.id) as number] as (typeof slots)[number]).free = true;
+    slot.lives.push(life);
+    slotOf.set(tensor.id, slots.indexOf(slot));
   }
   return { slots: slots.map(({ bytes }) => bytes), slotOf };
 }
@@ -105,16 +98,6 @@ function forbidReadAndWrite(label: string, dispatches: readonly Dispatch[], plac
         throw new Error(
           `plan ${label}: ${shader} reads and writes ${tensor.name} in one dispatch, which WebGPU forbids`,
         );
-}
-
-function groupBy<T>(items: readonly T[], key: (item: T) => number): Map<number, T[]> {
-  const groups = new Map<number, T[]>();
-  for (const item of items) {
-    const group = groups.get(key(item));
-    if (group) group.push(item);
-    else groups.set(key(item), [item]);
-  }
-  return groups;
 }
 
 /** All uniforms of a plan in one buffer; equal ones share their place. */

@@ -59,6 +59,15 @@ export const SUPPORTED_ARCHITECTURES = Object.keys(ARCHITECTURES) as readonly Ar
 export const PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
 export type Projection = (typeof PROJECTIONS)[number];
 
+/** Projections that read the same input and are computed as one product, under the names that Transformers gives such weights. */
+export const PROJECTION_GROUPS = {
+  qkv_proj: ["q_proj", "k_proj", "v_proj"],
+  o_proj: ["o_proj"],
+  gate_up_proj: ["gate_proj", "up_proj"],
+  down_proj: ["down_proj"],
+} as const satisfies Record<string, readonly Projection[]>;
+export type ProjectionGroup = keyof typeof PROJECTION_GROUPS;
+
 const ATTENTION_PROJECTIONS: readonly Projection[] = ["q_proj", "k_proj", "v_proj", "o_proj"];
 
 /** Sizes above these are typing errors, not models. */

@@ -3,18 +3,19 @@
  * The same layer serves training, prompt and decoding; only how it attends differs. Pictures enter as one token a patch.
  */
 import type { Tensor } from "../gpu/graph.ts";
-import { type AttentionShape, attention } from "../ops/attention.ts";
+import { type AttentionShape, attention, type Batch } from "../ops/attention.ts";
 import type { OpContext } from "../ops/context.ts";
-import { swiglu } from "../ops/elementwise.ts";
+import { swigluHalves } from "../ops/elementwise.ts";
 import { type EmbedInputs, embed } from "../ops/embedding.ts";
 import { addRows, linear } from "../ops/linear.ts";
+import { loraGradient } from "../ops/lora.ts";
 import { rmsnorm } from "../ops/rmsnorm.ts";
 import { rope } from "../ops/rope.ts";
 import type { ModelConfig } from "./config.ts";
 import type { DecoderTensors, LayerTensors } from "./weights.ts";
 
-/** How a layer attends, given rotated q, rotated k and v: (R, heads·D) each. */
-export type Attend = (q: Tensor, k: Tensor, v: Tensor, layer: number) => Tensor;
+/** How a layer attends, given queries, keys and values side by side, queries and keys rotated: (R, (H + 2 KV)·D). */
+export type Attend = (qkv: Tensor, layer: number) => Tensor;
 
 /** Patches (P, channels·patch²) → (P, hidden); P a multiple of the patches of one picture. */
 export function embedPatches(ctx: OpContext, tensors: DecoderTensors, patches: Tensor): Tensor {
@@ -35,7 +36,7 @@ export function decoderLayers(
   let x = embedded;
   for (const [index, layer] of tensors.layers.entries()) {
     const input = x;
-    x = ctx.g.segment(() => decoderLayer(ctx, config, layer, input, pos, table, (q, k, v) => attend(q, k, v, index)));
+    x = ctx.g.segment(() => decoderLayer(ctx, config, layer, input, pos, table, (qkv) => attend(qkv, index)));
   }
   return x;
 }
@@ -47,40 +48,39 @@ function decoderLayer(
   input: Tensor,
   pos: Tensor,
   table: Tensor,
-  attend: (q: Tensor, k: Tensor, v: Tensor) => Tensor,
+  attend: (qkv: Tensor) => Tensor,
 ): Tensor {
+  const { num_attention_heads: H, num_key_value_heads: KV } = config;
+  const adapter = lora?.groups;
+  if (lora) loraGradient(ctx, lora.factors);
   const h = rmsnorm(ctx, input, inputNorm, config.rms_norm_eps);
-  const q = rope(ctx, linear(ctx, h, w.q_proj, lora.q_proj), pos, table, config.num_attention_heads);
-  const k = rope(ctx, linear(ctx, h, w.k_proj, lora.k_proj), pos, table, config.num_key_value_heads);
-  const v = linear(ctx, h, w.v_proj, lora.v_proj);
-  const x = linear(ctx, attend(q, k, v), w.o_proj, lora.o_proj, input);
+  const qkv = rope(ctx, linear(ctx, h, w.qkv_proj, adapter?.qkv_proj), pos, table, H + KV);
+  const x = linear(ctx, attend(qkv), w.o_proj, adapter?.o_proj, input);
   const m = rmsnorm(ctx, x, postNorm, config.rms_norm_eps);
-  const gated = swiglu(ctx, linear(ctx, m, w.gate_proj, lora.gate_proj), linear(ctx, m, w.up_proj, lora.up_proj));
-  return linear(ctx, gated, w.down_proj, lora.down_proj, x);
+  const gated = swigluHalves(ctx, linear(ctx, m, w.gate_up_proj, adapter?.gate_up_proj));
+  return linear(ctx, gated, w.down_proj, adapter?.down_proj, x);
 }
 
-/** Full sequences: (B·T) tokens → hidden states (B·T, hidden) before the final norm. */
+/** Full sequences, batch behind batch: R = Σ B·T tokens → hidden states (R, hidden) before the final norm. */
 export function decodeSequences(
   ctx: OpContext,
   config: ModelConfig,
   tensors: DecoderTensors,
   inputs: EmbedInputs & { readonly pos: Tensor; readonly patches: Tensor | null; readonly table: Tensor },
-  { B, T }: { B: number; T: number },
-  keep?: (k: Tensor, v: Tensor, layer: number) => void,
+  batches: readonly Batch[],
 ): Tensor {
+  const [first, ...more] = batches as [Batch, ...Batch[]];
   const shape: AttentionShape = {
-    B,
-    T,
+    ...first,
     H: config.num_attention_heads,
     KV: config.num_key_value_heads,
     D: config.head_dim,
   };
   const patches = inputs.patches ? embedPatches(ctx, tensors, inputs.patches) : null;
   const embedded = embed(ctx, inputs, tensors.table, patches);
-  return decoderLayers(ctx, config, tensors, embedded, inputs.pos, inputs.table, (q, k, v, layer) => {
-    keep?.(k, v, layer);
-    return attention(ctx, q, k, v, inputs.info, shape);
-  });
+  return decoderLayers(ctx, config, tensors, embedded, inputs.pos, inputs.table, (qkv) =>
+    attention(ctx, qkv, inputs.info, shape, more),
+  );
 }
 
 /** Final norm and head: (R, hidden) → logits (R, vocabulary). */

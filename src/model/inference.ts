@@ -3,15 +3,14 @@
  * in place, keys and values straight into caches, and in the prompt's last layer only the rows whose logits are wanted.
  */
 import type { Tensor } from "../gpu/graph.ts";
-import { attention } from "../ops/attention.ts";
+import { promptAttention } from "../ops/attention.ts";
 import type { OpContext } from "../ops/context.ts";
 import { attentionDecode, type DecodeCache, type DecodeRows, type DecodeShape, ropeAppend } from "../ops/decode.ts";
-import { swiglu } from "../ops/elementwise.ts";
+import { splitColumns, swigluHalves } from "../ops/elementwise.ts";
 import { gatherRows } from "../ops/embedding.ts";
 import { linear } from "../ops/linear.ts";
 import { matmulNN } from "../ops/matmul.ts";
 import { rmsnorm } from "../ops/rmsnorm.ts";
-import { rope } from "../ops/rope.ts";
 import type { ModelConfig } from "./config.ts";
 import type { DecoderTensors, LayerTensors } from "./weights.ts";
 
@@ -27,9 +26,13 @@ function afterAttention(ctx: OpContext, config: ModelConfig, layer: LayerTensors
   const { projections: w } = layer;
   matmulNN(ctx, attended, w.o_proj.wT, x, { accumulate: true });
   const m = rmsnorm(ctx, x, layer.postNorm, config.rms_norm_eps);
-  const gated = swiglu(ctx, linear(ctx, m, w.gate_proj), linear(ctx, m, w.up_proj));
+  const gated = swigluHalves(ctx, linear(ctx, m, w.gate_up_proj));
   matmulNN(ctx, gated, w.down_proj.wT, x, { accumulate: true });
 }
+
+/** Queries, keys and values, not rotated, of h: (R, hidden). */
+const project = (ctx: OpContext, { projections }: LayerTensors, h: Tensor, { H, KV, D }: DecodeShape) =>
+  splitColumns(ctx, linear(ctx, h, projections.qkv_proj), H * D, KV * D);
 
 /** One more token a row: embedded (N, hidden) becomes hidden states before the final norm, in place. */
 export function decodeToken(
@@ -40,13 +43,11 @@ export function decodeToken(
   { config, table, caches, shape }: Surroundings,
 ): Tensor {
   for (const [index, layer] of tensors.layers.entries()) {
-    const { q_proj, k_proj, v_proj } = layer.projections;
     const cache = caches[index] as DecodeCache;
     const h = rmsnorm(ctx, embedded, layer.inputNorm, config.rms_norm_eps);
-    const q = linear(ctx, h, q_proj);
-    const projected = { q, k: linear(ctx, h, k_proj), v: linear(ctx, h, v_proj) };
+    const projected = project(ctx, layer, h, shape);
     ropeAppend(ctx, projected, rows, table, cache, shape, { prompt: false });
-    afterAttention(ctx, config, layer, embedded, attentionDecode(ctx, q, cache, rows, shape));
+    afterAttention(ctx, config, layer, embedded, attentionDecode(ctx, projected.q, cache, rows, shape));
   }
   return embedded;
 }
@@ -63,27 +64,24 @@ export function decodePrompts(
   { config, table, caches, shape }: Surroundings,
 ): Tensor {
   const { G: B, H, KV, D, TP: T } = shape;
-  const append = (layer: number, q: Tensor | null, h: Tensor) => {
-    const { k_proj, v_proj } = (tensors.layers[layer] as LayerTensors).projections;
-    const cache = caches[layer] as DecodeCache;
-    const projected = { q, k: linear(ctx, h, k_proj), v: linear(ctx, h, v_proj) };
+  const append = (index: number, layer: LayerTensors) => {
+    const h = rmsnorm(ctx, embedded, layer.inputNorm, config.rms_norm_eps);
+    const projected = project(ctx, layer, h, shape);
+    const cache = caches[index] as DecodeCache;
     ropeAppend(ctx, projected, { slots: ends.slots, pos }, table, cache, shape, { prompt: true });
-    return cache;
+    return { q: projected.q, cache };
   };
   const top = tensors.layers.length - 1;
   for (const [index, layer] of tensors.layers.slice(0, top).entries()) {
-    const h = rmsnorm(ctx, embedded, layer.inputNorm, config.rms_norm_eps);
-    const q = linear(ctx, h, layer.projections.q_proj);
-    const { k, v } = append(index, q, h);
-    const prompts = (cache: Tensor) => ctx.g.rows(cache, 0, B * T);
-    const attended = attention(ctx, q, prompts(k), prompts(v), info, { B, T, H, KV, D });
+    const { q, cache } = append(index, layer);
+    const prompts = (cached: Tensor) => ctx.g.rows(cached, 0, B * T);
+    const attended = promptAttention(ctx, q, prompts(cache.k), prompts(cache.v), info, { B, T, H, KV, D });
     afterAttention(ctx, config, layer, embedded, attended);
   }
   const layer = tensors.layers[top] as LayerTensors;
-  const h = rmsnorm(ctx, embedded, layer.inputNorm, config.rms_norm_eps);
-  const cache = append(top, null, h);
+  const { q: all, cache } = append(top, layer);
   const x = gatherRows(ctx, embedded, last, null);
-  const q = rope(ctx, linear(ctx, gatherRows(ctx, h, last, null), layer.projections.q_proj), ends.pos, table, H);
+  const q = gatherRows(ctx, all, last, null);
   afterAttention(ctx, config, layer, x, attentionDecode(ctx, q, cache, ends, shape));
   return x;
 }

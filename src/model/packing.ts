@@ -239,10 +239,46 @@ export function pack(config: ModelConfig, rows: readonly PackedRow[], shape: Pac
     target,
     owner,
     span,
-    ...sortById(id, config.vocab_size, (place) => ((words[place] as number) & (PAD | IMAGE)) === 0),
+    ...sortTokens(config, { id, info: words }),
     patchRow,
   };
 }
+
+/** Several packs one behind the other, as if their rows were one: all but owners and spans, which stay those of each. */
+export function joinPacked(config: ModelConfig, packs: readonly Packed[]): Omit<Packed, "owner" | "span"> {
+  if (packs.length === 1) return packs[0] as Packed;
+  const count = (of: (pack: Packed) => number) => packs.reduce((sum, pack) => sum + of(pack), 0);
+  const [R, M] = [count(({ id }) => id.length), count(({ index }) => index.length)];
+  const patchCount = count(({ patchRow }) => patchRow?.length ?? 0);
+  const words = (size: number) => new Uint32Array(size);
+  const all = { id: words(R), info: words(R), pos: words(R), index: words(M), inverse: words(R), target: words(M) };
+  const patchRow = patchCount > 0 ? words(patchCount) : null;
+  const patches = patchCount > 0 ? new Float32Array(count(({ patches }) => patches?.length ?? 0)) : null;
+  let [row, m, patch, pixel] = [0, 0, 0, 0];
+  for (const pack of packs) {
+    const from = { row, m, patch };
+    const moved = (indices: Uint32Array, by: number) => indices.map((i) => (i === NONE ? NONE : i + by));
+    all.id.set(
+      pack.id.map((id, t) => (((pack.info[t] as number) & IMAGE) === 0 ? id : id + from.patch)),
+      row,
+    );
+    all.info.set(pack.info, row);
+    all.pos.set(pack.pos, row);
+    all.inverse.set(moved(pack.inverse, m), row);
+    all.index.set(moved(pack.index, row), m);
+    all.target.set(pack.target, m);
+    if (pack.patchRow) patchRow?.set(moved(pack.patchRow, row), patch);
+    if (pack.patches) patches?.set(pack.patches, pixel);
+    row += pack.id.length;
+    m += pack.index.length;
+    patch += pack.patchRow?.length ?? 0;
+    pixel += pack.patches?.length ?? 0;
+  }
+  return { ...all, ...sortTokens(config, all), patches, patchRow };
+}
+
+const sortTokens = (config: ModelConfig, { id, info }: { readonly id: Uint32Array; readonly info: Uint32Array }) =>
+  sortById(id, config.vocab_size, (place) => ((info[place] as number) & (PAD | IMAGE)) === 0);
 
 /**
  * Places of tokens sorted by id: those of token v stand in `order` from start[v] up to start[v + 1], rising. `order` is

@@ -7,11 +7,19 @@ import { headLogprob } from "../ops/logprob.ts";
 import { rmsnorm } from "../ops/rmsnorm.ts";
 import { imageTokens, type ModelConfig } from "./config.ts";
 import { decodeSequences } from "./decoder.ts";
-import { type Packed, type PackShape, rowsOf } from "./packing.ts";
+import { joinPacked, type Packed, type PackShape, rowsOf } from "./packing.ts";
 import type { DecoderTensors } from "./weights.ts";
 
-export interface SequenceInputs {
+/** One group's share of the predicted tokens. */
+export interface SequencePart {
   readonly shape: PackShape;
+  readonly owner: Tensor;
+  readonly span: Tensor;
+}
+
+/** Groups of rows that go through the model together, one behind the other. */
+export interface SequenceInputs {
+  readonly parts: readonly SequencePart[];
   readonly id: Tensor;
   readonly info: Tensor;
   readonly pos: Tensor;
@@ -19,36 +27,34 @@ export interface SequenceInputs {
   readonly index: Tensor;
   readonly inverse: Tensor;
   readonly target: Tensor;
-  readonly owner: Tensor;
-  readonly span: Tensor;
   readonly order: Tensor;
   readonly start: Tensor;
   readonly patchRow: Tensor | null;
 }
 
-export function sequenceInputs(g: Graph, config: ModelConfig, shape: PackShape): SequenceInputs {
-  const { B, T, M, S, pictures } = shape;
-  const count = imageTokens(config);
+export function sequenceInputs(g: Graph, config: ModelConfig, shapes: readonly PackShape[]): SequenceInputs {
+  const total = (count: (shape: PackShape) => number) => shapes.reduce((sum, shape) => sum + count(shape), 0);
+  const R = total(({ B, T }) => B * T);
+  const M = total(({ M }) => M);
+  const patches = total((shape) => (shape.pictures ? rowsOf(shape) * imageTokens(config) : 0));
   const width = config.vision ? config.vision.num_channels * config.vision.patch_size ** 2 : 0;
   const u32 = (name: string, ...dims: number[]) => g.input(name, dims, "u32");
   return {
-    shape,
-    id: u32("id", B * T),
-    info: u32("info", B * T),
-    pos: u32("pos", B * T),
-    patches: pictures ? g.input("patches", [rowsOf(shape) * count, width]) : null,
+    parts: shapes.map((shape) => ({ shape, owner: u32("owner", shape.M), span: u32("span", shape.S, 2) })),
+    id: u32("id", R),
+    info: u32("info", R),
+    pos: u32("pos", R),
+    patches: patches > 0 ? g.input("patches", [patches, width]) : null,
     index: u32("index", M),
-    inverse: u32("inverse", B * T),
+    inverse: u32("inverse", R),
     target: u32("target", M),
-    owner: u32("owner", M),
-    span: u32("span", S, 2),
-    order: u32("order", B * T),
+    order: u32("order", R),
     start: u32("start", config.vocab_size + 1),
-    patchRow: pictures ? u32("patchRow", rowsOf(shape) * count) : null,
+    patchRow: patches > 0 ? u32("patchRow", patches) : null,
   };
 }
 
-/** Forward to the log-probability of every predicted token: (M). */
+/** Forward to the log-probability of every predicted token, those of one part behind those of another: (M). */
 export function sequenceLogprobs(
   ctx: OpContext,
   config: ModelConfig,
@@ -56,28 +62,27 @@ export function sequenceLogprobs(
   inputs: SequenceInputs,
   table: Tensor,
 ): Tensor {
-  const { B, T } = inputs.shape;
-  const hidden = decodeSequences(
-    ctx,
-    config,
-    tensors,
-    {
-      id: inputs.id,
-      info: inputs.info,
-      order: inputs.order,
-      start: inputs.start,
-      ...(inputs.patchRow ? { patchRow: inputs.patchRow } : {}),
-      pos: inputs.pos,
-      patches: inputs.patches,
-      table,
-    },
-    { B, T },
-  );
+  const { parts, patchRow, ...rest } = inputs;
+  const embedded = { ...rest, ...(patchRow ? { patchRow } : {}), table };
+  const batches = parts.map(({ shape: { B, T } }) => ({ B, T }));
+  const hidden = decodeSequences(ctx, config, tensors, embedded, batches);
   const rows = gatherRows(ctx, hidden, inputs.index, inputs.inverse);
   return headLogprob(ctx, rmsnorm(ctx, rows, tensors.norm, config.rms_norm_eps), tensors.head, inputs.target);
 }
 
-export function writeSequences(plan: Plan, inputs: SequenceInputs, packed: Packed): void {
+/** `packed`: one for every part. */
+export function writeSequences(
+  plan: Plan,
+  config: ModelConfig,
+  inputs: SequenceInputs,
+  packed: readonly Packed[],
+): void {
+  for (const [i, { owner, span }] of inputs.parts.entries()) {
+    const own = packed[i] as Packed;
+    plan.write(owner, own.owner);
+    plan.write(span, own.span);
+  }
+  const all = joinPacked(config, packed);
   for (const name of [
     "id",
     "info",
@@ -86,14 +91,12 @@ export function writeSequences(plan: Plan, inputs: SequenceInputs, packed: Packe
     "index",
     "inverse",
     "target",
-    "owner",
-    "span",
     "order",
     "start",
     "patchRow",
   ] as const) {
     const tensor = inputs[name];
-    const data = packed[name];
+    const data = all[name];
     if (tensor && data) plan.write(tensor, data);
   }
 }

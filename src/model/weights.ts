@@ -1,18 +1,22 @@
 /**
  * A model's tensors on the GPU. Every linear weight is held in both orders: (out, in) as in the file, needed by
- * gradients, and (in, out), read by the forward pass. Trainable weights lie in one flat buffer, so that AdamW is one
- * dispatch; gradients and moments are buffers of the same layout.
+ * gradients, and (in, out), read by the forward pass. Projections that read the same input are one product: their rows lie
+ * one below the other, their transposed copies side by side. Trainable weights lie in one flat buffer, so that AdamW is
+ * one dispatch; gradients and moments are buffers of the same layout.
  */
 import { Graph, type Tensor } from "../gpu/graph.ts";
 import type { Pipelines } from "../gpu/pipelines.ts";
 import { compile, type Plan } from "../gpu/plan.ts";
 import type { OpContext, Variants } from "../ops/context.ts";
-import type { Lora, Weight } from "../ops/linear.ts";
-import { matmulNN, reduceSum, transpose } from "../ops/matmul.ts";
+import type { Weight } from "../ops/linear.ts";
+import { type Lora, type LoraFactors, type LoraMember, type LoraParts, loraMerge } from "../ops/lora.ts";
+import { reduceSum, transpose } from "../ops/matmul.ts";
+import { transposeAll } from "../ops/transpose.ts";
 import {
   type ModelConfig,
-  PROJECTIONS,
+  PROJECTION_GROUPS,
   type Projection,
+  type ProjectionGroup,
   projectionPath,
   projectionShape,
   tensorShapes,
@@ -29,6 +33,7 @@ export interface Runtime {
 
 const STORAGE = 0x80 | 0x8 | 0x4;
 const align = (bytes: number) => Math.ceil(bytes / 256) * 256;
+const bytesOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 4);
 
 interface Place {
   readonly buffer: GPUBuffer;
@@ -38,8 +43,12 @@ interface Place {
 
 const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 
+/** Names of matrices that are bound as one: rows of the first, then of the second, … */
+type Together = readonly (readonly string[])[];
+
 /**
- * Lays named tensors out one after another, each at a multiple of 256 bytes; the gaps are zero and stay zero.
+ * Lays named tensors out one after another, each at a multiple of 256 bytes; the gaps are zero and stay zero. Those that
+ * are bound together have no gap between them, whatever their size.
  * They lie in one buffer where the device allows one of that size, else in as few as possible: enough for frozen
  * weights, while what is trained must fit one binding. Throws if a tensor is larger than a binding may be.
  */
@@ -49,23 +58,38 @@ export class FlatTensors {
   readonly bytes: number;
   private readonly device: GPUDevice;
   private readonly label: string;
+  private readonly together: Together;
 
-  constructor(device: GPUDevice, label: string, shapes: ReadonlyMap<string, readonly number[]>) {
+  constructor(
+    device: GPUDevice,
+    label: string,
+    shapes: ReadonlyMap<string, readonly number[]>,
+    together: Together = [],
+  ) {
     this.device = device;
     this.label = label;
+    this.together = together;
     const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
+    const follows = new Set(together.flatMap((names) => names.slice(1)));
     const sizes: number[] = [];
     const layout = new Map<string, { buffer: number; offset: number; shape: readonly number[] }>();
     for (const [name, shape] of shapes) {
-      const bytes = align(shape.reduce((a, b) => a * b, 4));
+      if (follows.has(name)) continue;
+      const names = together.find(([first]) => first === name) ?? [name];
+      const members = names.map((one) => [one, shapes.get(one) ?? shape] as const);
+      const bytes = align(members.reduce((sum, [, of]) => sum + bytesOf(of), 0));
       if (bytes > Math.min(maxBufferSize, maxStorageBufferBindingSize)) {
         throw new Error(
-          `tensor ${name} takes ${mebibytes(bytes)}, but this GPU binds at most ${mebibytes(maxStorageBufferBindingSize)} at once: the model is too large for it`,
+          `tensor ${names.join(" with ")} takes ${mebibytes(bytes)}, but this GPU binds at most ${mebibytes(maxStorageBufferBindingSize)} at once: the model is too large for it`,
         );
       }
       if (sizes.length === 0 || (sizes.at(-1) as number) + bytes > maxBufferSize) sizes.push(0);
       const buffer = sizes.length - 1;
-      layout.set(name, { buffer, offset: sizes[buffer] as number, shape });
+      let offset = sizes[buffer] as number;
+      for (const [one, of] of members) {
+        layout.set(one, { buffer, offset, shape: of });
+        offset += bytesOf(of);
+      }
       sizes[buffer] = (sizes[buffer] as number) + bytes;
     }
     if (sizes.length === 0) sizes.push(256);
@@ -74,6 +98,12 @@ export class FlatTensors {
     this.places = new Map(
       [...layout].map(([name, { buffer, ...rest }]) => [name, { ...rest, buffer: this.buffers[buffer] as GPUBuffer }]),
     );
+  }
+
+  /** Zeros in the same layout: gradients, moments. */
+  like(label: string): FlatTensors {
+    const shapes = new Map([...this.places].map(([name, { shape }]) => [name, shape]));
+    return new FlatTensors(this.device, label, shapes, this.together);
   }
 
   place(name: string): Place {
@@ -116,9 +146,13 @@ export class FlatTensors {
     return host.slice(offset / 4, offset / 4 + shape.reduce((a, b) => a * b, 1)) as Float32Array<ArrayBuffer>;
   }
 
+  /** A tensor, or by the name of the first of them the matrices that are bound together. */
   bind(g: Graph, name: string, options: { requiresGrad?: boolean; grad?: Tensor } = {}): Tensor {
     const { buffer, offset, shape } = this.place(name);
-    return g.bound(name, shape, buffer, offset, options);
+    const names = this.together.find(([first]) => first === name);
+    if (!names) return g.bound(name, shape, buffer, offset, options);
+    const rows = names.reduce((sum, one) => sum + (this.place(one).shape[0] as number), 0);
+    return g.bound(name, [rows, ...shape.slice(1)], buffer, offset, options);
   }
 
   /** Everything as one vector, for AdamW. Throws if it exceeds what this GPU binds at once. */
@@ -166,20 +200,49 @@ export interface DecoderTensors {
 export interface LayerTensors {
   readonly inputNorm: Tensor;
   readonly postNorm: Tensor;
-  readonly projections: Readonly<Record<Projection, Weight>>;
-  readonly lora: Partial<Record<Projection, Lora>>;
+  readonly projections: Readonly<Record<ProjectionGroup, Weight>>;
+  readonly lora: LayerLora | null;
+}
+
+/** The adapter of one layer: its factors, and which of them a group of projections takes. */
+export interface LayerLora {
+  readonly factors: LoraFactors;
+  readonly groups: Partial<Record<ProjectionGroup, Lora>>;
 }
 
 const EMBED = "model.embed_tokens.weight";
 const VISION = "model.vision_embed";
 
-/** Linear weights that the forward pass reads transposed. */
-function linearNames(config: ModelConfig): string[] {
-  const names = [config.tie_word_embeddings ? EMBED : "lm_head.weight"];
-  if (config.vision) names.push(`${VISION}.weight`);
+const GROUPS = Object.entries(PROJECTION_GROUPS) as [ProjectionGroup, readonly Projection[]][];
+
+/** Names of the weights of a group; the first one names all of them. */
+const groupNames = (layer: number, names: readonly Projection[]): [string, ...string[]] =>
+  names.map((name) => `${projectionPath(layer, name)}.weight`) as [string, ...string[]];
+
+const groupsOf = (config: ModelConfig): [string, ...string[]][] =>
+  Array.from({ length: config.num_hidden_layers }, (_, layer) =>
+    GROUPS.map(([, names]) => groupNames(layer, names)),
+  ).flat();
+
+/** Transposed shapes of the projections by groups, (in, all outputs side by side), under the name of the first weight. */
+function transposedGroups(config: ModelConfig): Map<string, readonly number[]> {
+  const shapes = new Map<string, readonly number[]>();
   for (let layer = 0; layer < config.num_hidden_layers; layer++)
-    for (const name of PROJECTIONS) names.push(`${projectionPath(layer, name)}.weight`);
-  return names;
+    for (const [, names] of GROUPS) {
+      const members = names.map((name) => projectionShape(config, name));
+      const width = members.reduce((sum, [out]) => sum + out, 0);
+      shapes.set(groupNames(layer, names)[0], [(members[0] as readonly [number, number])[1], width]);
+    }
+  return shapes;
+}
+
+/** Linear weights that the forward pass reads transposed, by groups: name → (in, out). */
+function transposedShapes(config: ModelConfig, shapes: ReadonlyMap<string, readonly number[]>) {
+  const alone = [config.tie_word_embeddings ? EMBED : "lm_head.weight", ...(config.vision ? [`${VISION}.weight`] : [])];
+  return new Map([
+    ...alone.map((name) => [name, [...(shapes.get(name) as readonly number[])].reverse()] as const),
+    ...transposedGroups(config),
+  ]);
 }
 
 export class ModelWeights {
@@ -193,11 +256,9 @@ export class ModelWeights {
     this.runtime = runtime;
     this.config = config;
     const shapes = tensorShapes(config);
-    this.values = new FlatTensors(runtime.device, "weights", shapes);
-    const flipped = new Map(
-      linearNames(config).map((name) => [name, [...(shapes.get(name) as readonly number[])].reverse()]),
-    );
-    this.transposed = new FlatTensors(runtime.device, "weights, transposed", flipped);
+    const together = groupsOf(config).filter(({ length }) => length > 1);
+    this.values = new FlatTensors(runtime.device, "weights", shapes, together);
+    this.transposed = new FlatTensors(runtime.device, "weights, transposed", transposedShapes(config, shapes));
     for (const name of tensors ? shapes.keys() : []) {
       const tensor = tensors?.get(name);
       if (!tensor) throw new Error(`the model has no tensor ${name}`);
@@ -208,17 +269,23 @@ export class ModelWeights {
   /** Recomputes the transposed copies. */
   async refresh(): Promise<void> {
     const g = new Graph();
-    this.appendRefresh({ g, variants: this.runtime.variants });
+    const ctx = { g, variants: this.runtime.variants };
+    for (const name of this.transposed.places.keys())
+      transpose(ctx, this.values.bind(g, name), this.transposed.bind(g, name));
     const plan = await compile("transpose weights", g, this.runtime.device, this.runtime.pipelines);
     await plan.run();
     await this.runtime.device.queue.onSubmittedWorkDone();
     plan.destroy();
   }
 
-  /** Appends the transposition of every linear weight: the first dispatches of a full training step. */
+  /** Appends the transposition of every linear weight, in one dispatch: the first one of a full training step. */
   appendRefresh(ctx: OpContext): void {
-    for (const name of this.transposed.places.keys())
-      transpose(ctx, this.values.bind(ctx.g, name), this.transposed.bind(ctx.g, name));
+    const { values, transposed } = this;
+    const matrices = [...transposed.places].map(([name, { shape, offset }]) => {
+      const [C, R] = shape as [number, number];
+      return { from: values.place(name).offset / 4, to: offset / 4, R, C };
+    });
+    transposeAll(ctx, values.bindAll(ctx.g, "values"), transposed.bindAll(ctx.g, "transposed"), matrices);
   }
 
   /**
@@ -239,15 +306,16 @@ export class ModelWeights {
     const head: Weight = config.tie_word_embeddings
       ? { name: "head", w: table, wT: this.transposed.bind(g, EMBED) }
       : { name: "head", w: tensor("lm_head.weight"), wT: this.transposed.bind(g, "lm_head.weight") };
+    const adapters = lora?.bind(g);
     const layers = Array.from(
       { length: config.num_hidden_layers },
       (_, layer): LayerTensors => ({
         inputNorm: tensor(`model.layers.${layer}.input_layernorm.weight`),
         postNorm: tensor(`model.layers.${layer}.post_attention_layernorm.weight`),
         projections: Object.fromEntries(
-          PROJECTIONS.map((name) => [name, weight(`${projectionPath(layer, name)}.weight`)]),
-        ) as Record<Projection, Weight>,
-        lora: lora ? lora.bind(g, layer) : {},
+          GROUPS.map(([group, names]) => [group, weight(groupNames(layer, names)[0])]),
+        ) as Record<ProjectionGroup, Weight>,
+        lora: adapters?.[layer] ?? null,
       }),
     );
     const vision = config.vision
@@ -278,14 +346,19 @@ export class ModelWeights {
   }
 }
 
-/** LoRA factors of one adapter in a flat buffer, transposed against PEFT: lora_A as (in, r), lora_B as (r, out). */
+/**
+ * LoRA factors of one adapter in a flat buffer, transposed against PEFT: lora_A as (in, rank), lora_B as (rank, out). The
+ * kernels take four columns at a time, so `rank` is r rounded up; what is added is zero, and its gradient is, too.
+ */
 export class LoraWeights {
   readonly flat: FlatTensors;
   readonly targets: readonly Projection[];
   readonly r: number;
+  readonly rank: number;
   readonly scaling: number;
   private readonly config: ModelConfig;
 
+  /** Throws if a width of the model is no multiple of 4. */
   constructor(
     runtime: Runtime,
     config: ModelConfig,
@@ -294,28 +367,64 @@ export class LoraWeights {
   ) {
     this.config = config;
     this.r = shape.r;
+    this.rank = Math.ceil(shape.r / 4) * 4;
     this.scaling = shape.scaling;
     this.targets = shape.targets;
-    const shapes = new Map<string, readonly number[]>();
-    for (let layer = 0; layer < config.num_hidden_layers; layer++)
-      for (const name of shape.targets) {
-        const [out, inn] = projectionShape(config, name);
-        shapes.set(`${projectionPath(layer, name)}.A`, [inn, shape.r]);
-        shapes.set(`${projectionPath(layer, name)}.B`, [shape.r, out]);
-      }
-    this.flat = new FlatTensors(runtime.device, label, shapes);
+    for (const name of shape.targets)
+      if (projectionShape(config, name).some((width) => width % 4 !== 0))
+        throw new Error(`LoRA: ${name} is (${projectionShape(config, name).join(",")}), widths must be multiples of 4`);
+    this.flat = new FlatTensors(runtime.device, label, this.shapes(this.rank));
   }
 
-  bind(g: Graph, layer: number, grads?: FlatTensors): Partial<Record<Projection, Lora>> {
-    const target = grads ?? this.grads;
-    const tensor = (name: string) =>
-      this.flat.bind(g, name, target ? { requiresGrad: true, grad: target.bind(g, name) } : {});
-    return Object.fromEntries(
-      this.targets.map((name) => {
-        const path = projectionPath(layer, name);
-        return [name, { aT: tensor(`${path}.A`), bT: tensor(`${path}.B`), scale: this.scaling }];
-      }),
-    );
+  private shapes(rank: number): Map<string, readonly number[]> {
+    const shapes = new Map<string, readonly number[]>();
+    for (let layer = 0; layer < this.config.num_hidden_layers; layer++)
+      for (const name of this.targets) {
+        const [out, inn] = projectionShape(this.config, name);
+        shapes.set(`${projectionPath(layer, name)}.A`, [inn, rank]);
+        shapes.set(`${projectionPath(layer, name)}.B`, [rank, out]);
+      }
+    return shapes;
+  }
+
+  /** All layers, with gradients if there is a place for them. */
+  bind(g: Graph): (LayerLora | null)[] {
+    const { flat, grads, config } = this;
+    const shared: LoraParts = { parts: null, pending: false };
+    const [first] = this.targets;
+    if (first === undefined) return Array(config.num_hidden_layers).fill(null);
+    const begin = (layer: number) =>
+      layer < config.num_hidden_layers ? flat.place(`${projectionPath(layer, first)}.A`).offset : flat.bytes;
+    return Array.from({ length: config.num_hidden_layers }, (_, layer) => {
+      const size = (begin(layer + 1) - begin(layer)) / 4;
+      const range = (of: FlatTensors, options = {}) =>
+        g.bound(`adapter ${layer}`, [size], of.buffer, begin(layer), options);
+      const factors: LoraFactors = {
+        factors: range(flat, grads ? { requiresGrad: true, grad: range(grads) } : {}),
+        rank: this.rank,
+        scale: this.scaling,
+        shared,
+      };
+      const groups = GROUPS.map(
+        ([group, names]) => [group, { ...factors, members: this.members(layer, names) }] as const,
+      );
+      return { factors, groups: Object.fromEntries(groups.filter(([, { members }]) => members.length > 0)) };
+    });
+  }
+
+  /** The adapted ones of the projections `names`, with their places in the tensor that `bind` makes of this layer. */
+  private members(layer: number, names: readonly Projection[]): LoraMember[] {
+    const begin = this.flat.place(`${projectionPath(layer, this.targets[0] as Projection)}.A`).offset;
+    const members: LoraMember[] = [];
+    let first = 0;
+    for (const name of names) {
+      const [width] = projectionShape(this.config, name);
+      const place = (factor: string) =>
+        (this.flat.place(`${projectionPath(layer, name)}.${factor}`).offset - begin) / 4;
+      if (this.targets.includes(name)) members.push({ first, width, a: place("A"), b: place("B") });
+      first += width;
+    }
+    return members;
   }
 
   /** Where gradients go when this adapter is trained. */
@@ -326,9 +435,10 @@ export class LoraWeights {
     const host = new Float32Array(this.flat.bytes / 4);
     const put = (name: string, { shape, data }: HostTensor) => {
       const [rows, columns] = shape as [number, number];
-      const at = this.flat.place(name).offset / 4;
+      const { offset, shape: own } = this.flat.place(name);
+      const stride = own[1] as number;
       for (let r = 0; r < rows; r++)
-        for (let c = 0; c < columns; c++) host[at + c * rows + r] = data[r * columns + c] as number;
+        for (let c = 0; c < columns; c++) host[offset / 4 + c * stride + r] = data[r * columns + c] as number;
     };
     for (const [path, { A, B }] of adapter.tensors) {
       put(`${path}.A`, A);
@@ -339,37 +449,67 @@ export class LoraWeights {
 
   /** The two factors of every projection in PEFT's order, out of a host copy of the flat buffer. */
   unpack(host: Float32Array): Map<string, LoraPair> {
-    const take = (name: string): HostTensor => {
-      const [columns, rows] = this.flat.place(name).shape as [number, number];
-      const source = this.flat.slice(host, name);
+    const take = (name: string, rows: number, columns: number): HostTensor => {
+      const { offset, shape } = this.flat.place(name);
+      const stride = shape[1] as number;
       const data = new Float32Array(rows * columns);
       for (let r = 0; r < rows; r++)
-        for (let c = 0; c < columns; c++) data[r * columns + c] = source[c * rows + r] as number;
+        for (let c = 0; c < columns; c++) data[r * columns + c] = host[offset / 4 + c * stride + r] as number;
       return { shape: [rows, columns], data };
     };
     const pairs = new Map<string, LoraPair>();
     for (let layer = 0; layer < this.config.num_hidden_layers; layer++)
       for (const name of this.targets) {
         const path = projectionPath(layer, name);
-        pairs.set(path, { A: take(`${path}.A`), B: take(`${path}.B`) });
+        const [out, inn] = projectionShape(this.config, name);
+        pairs.set(path, { A: take(`${path}.A`, this.r, inn), B: take(`${path}.B`, out, this.r) });
       }
     return pairs;
+  }
+
+  /** A host copy as files hold it: (in, r) and (r, out) at multiples of 256 bytes, whatever the kernels' rank. */
+  toFile(host: Float32Array): Float32Array<ArrayBuffer> {
+    const file = new Float32Array(this.fileBytes / 4);
+    for (const { inFile, onGpu, length } of this.fileRows()) file.set(host.subarray(onGpu, onGpu + length), inFile);
+    return file;
+  }
+
+  /** The opposite, of an array of `fileBytes`. */
+  fromFile(file: Float32Array): Float32Array<ArrayBuffer> {
+    const host = new Float32Array(this.flat.bytes / 4);
+    for (const { inFile, onGpu, length } of this.fileRows()) host.set(file.subarray(inFile, inFile + length), onGpu);
+    return host;
+  }
+
+  /** Bytes of a flat buffer in a file. */
+  get fileBytes(): number {
+    return [...this.shapes(this.r).values()].reduce((sum, shape) => sum + align(bytesOf(shape)), 0);
+  }
+
+  /** Where every row of every factor lies, in elements. */
+  private *fileRows(): Generator<{ readonly inFile: number; readonly onGpu: number; readonly length: number }> {
+    let start = 0;
+    for (const [name, shape] of this.shapes(this.r)) {
+      const [rows, length] = shape as [number, number];
+      const { offset, shape: own } = this.flat.place(name);
+      for (let r = 0; r < rows; r++)
+        yield { inFile: start + r * length, onGpu: offset / 4 + r * (own[1] as number), length };
+      start += align(bytesOf(shape)) / 4;
+    }
   }
 
   /** Appends Wᵀ + s·Aᵀ·Bᵀ of every projection into `merged`: inference then costs nothing extra. */
   appendMerge(ctx: OpContext, weights: ModelWeights, merged: FlatTensors): void {
     const { g } = ctx;
-    for (const name of weights.transposed.places.keys()) {
-      if (!merged.places.has(name)) continue;
-      const out = merged.bind(g, name);
-      reduceSum(ctx, weights.transposed.bind(g, name), out, 1, false);
-      const path = name.replace(/\.weight$/, "");
-      if (!this.flat.places.has(`${path}.A`)) continue;
-      matmulNN(ctx, this.flat.bind(g, `${path}.A`), this.flat.bind(g, `${path}.B`), out, {
-        scale: this.scaling,
-        accumulate: true,
-      });
-    }
+    const adapters = this.bind(g);
+    for (let layer = 0; layer < this.config.num_hidden_layers; layer++)
+      for (const [group, names] of GROUPS) {
+        const [name] = groupNames(layer, names);
+        const out = merged.bind(g, name);
+        reduceSum(ctx, weights.transposed.bind(g, name), out, 1, false);
+        const lora = adapters[layer]?.groups[group];
+        if (lora) loraMerge(ctx, lora, out);
+      }
   }
 
   destroy(): void {
@@ -380,11 +520,7 @@ export class LoraWeights {
 
 /** A transposed set for the projections only, to hold weights with an adapter added. */
 export function mergedTensors(runtime: Runtime, config: ModelConfig): FlatTensors {
-  const shapes = new Map<string, readonly number[]>();
-  for (let layer = 0; layer < config.num_hidden_layers; layer++)
-    for (const name of PROJECTIONS)
-      shapes.set(`${projectionPath(layer, name)}.weight`, [...projectionShape(config, name)].reverse());
-  return new FlatTensors(runtime.device, "merged weights", shapes);
+  return new FlatTensors(runtime.device, "merged weights", transposedGroups(config));
 }
 
 /** Builds and runs a graph once. */

@@ -28,34 +28,71 @@ export function addResidual({ g }: OpContext, a: Tensor, b: Tensor): Tensor {
 }
 
 /** y = silu(gate) · up, elementwise (Shazeer 2020). */
-export function swiglu({ g }: OpContext, gate: Tensor, up: Tensor): Tensor {
+export function swiglu(ctx: OpContext, gate: Tensor, up: Tensor): Tensor {
   wantShape("swiglu", up, gate.shape);
-  const N = gate.size;
-  const y = g.temp("swiglu", gate.shape, gate.requiresGrad || up.requiresGrad);
-  const forward = lanes("swiglu_fwd", N);
+  return gated(ctx, [gate, up], gate.shape);
+}
+
+/** y(R,C) = silu(gate) · up for gate and up side by side in x: (R, 2 C). */
+export function swigluHalves(ctx: OpContext, x: Tensor): Tensor {
+  const [R, both] = x.shape as [number, number];
+  if (both % 2 !== 0) throw new Error(`[shape] swiglu.${x.name}: ${both} columns have no halves`);
+  return gated(ctx, [x], [R, both / 2]);
+}
+
+/** `inputs`: gate and up, or one tensor whose halves they are. */
+function gated({ g }: OpContext, inputs: readonly Tensor[], shape: readonly number[]): Tensor {
+  const [gate, up = gate] = inputs as [Tensor, Tensor?];
+  const halves = inputs.length === 1;
+  const C = shape.at(-1) as number;
+  const y = g.temp(
+    "swiglu",
+    shape,
+    inputs.some((input) => input.requiresGrad),
+  );
+  const forward = lanes("swiglu_fwd", y.size, C);
   const { width } = forward;
-  g.dispatch({
-    shader: forward.shader,
+  const skip = halves ? C / width : 0;
+  const common = {
     constants: {},
-    uniforms: [N / width],
+    uniforms: [y.size / width, C / width, skip, skip],
+    workgroups: grid(y.size / width, ELEMENTWISE),
+  };
+  g.dispatch({
+    ...common,
+    shader: forward.shader,
     bindings: [read(gate), read(up), write(y)],
-    workgroups: grid(N / width, ELEMENTWISE),
-    flops: 5 * N,
+    flops: 5 * y.size,
   });
   g.onBackward(() => {
     const dy = g.gradOf(y);
     if (!dy) return;
-    const dgate = g.gradFor(gate);
-    const dup = g.gradFor(up);
-    if (dgate.accumulate || dup.accumulate) throw new Error("swiglu: its inputs may feed nothing else");
+    const grads = inputs.map((input) => g.gradFor(input));
+    if (grads.some(({ accumulate }) => accumulate)) throw new Error("swiglu: its inputs may feed nothing else");
+    const { shader } = lanes("swiglu_bwd", y.size, C);
     g.dispatch({
-      shader: lanes("swiglu_bwd", N).shader,
-      constants: {},
-      uniforms: [N / width],
-      bindings: [read(gate), read(up), read(dy), write(dgate.tensor), write(dup.tensor)],
-      workgroups: grid(N / width, ELEMENTWISE),
-      flops: 10 * N,
+      ...common,
+      shader: halves ? `${shader}${shader.includes("?") ? "&" : "?"}HALVES=1` : shader,
+      bindings: [read(gate), read(up), read(dy), ...grads.map(({ tensor }) => write(tensor))],
+      flops: 10 * y.size,
     });
   });
   return y;
+}
+
+/** The columns of x: (R, Q + 2 K) as three tensors, (R,Q), (R,K) and (R,K). Forward only. */
+export function splitColumns({ g }: OpContext, x: Tensor, Q: number, K: number): { q: Tensor; k: Tensor; v: Tensor } {
+  const [R] = x.shape as [number, number];
+  wantShape("split", x, [R, Q + 2 * K]);
+  const parts = { q: g.temp("q", [R, Q]), k: g.temp("k", [R, K]), v: g.temp("v", [R, K]) };
+  const { shader, width } = lanes("split_columns", Q, K);
+  g.dispatch({
+    shader,
+    constants: {},
+    uniforms: [R, Q / width, K / width],
+    bindings: [read(x), write(parts.q), write(parts.k), write(parts.v)],
+    workgroups: grid(x.size / width, ELEMENTWISE),
+    flops: 0,
+  });
+  return parts;
 }

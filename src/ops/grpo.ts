@@ -41,10 +41,15 @@ export interface GrpoInputs {
 }
 
 /**
- * L = Σ_m weight_m (−min(ρ A, clip(ρ) A) + β kl), ρ = exp(logp − old), over logp: (M). Seeds the backward pass of logp.
+ * L = Σ_m weight_m (−min(ρ A, clip(ρ) A) + β kl), ρ = exp(logp − old), over logp: (M). Writes its gradient to dlogp: (M).
  * Returns sums: (S) = log π of every answer, and each: (M,4) = loss, kl, clipped, ρ of every token.
  */
-export function grpoLoss(ctx: OpContext, logp: Tensor, inputs: GrpoInputs): { sums: Tensor; each: Tensor } {
+export function grpoLoss(
+  ctx: OpContext,
+  logp: Tensor,
+  dlogp: Tensor,
+  inputs: GrpoInputs,
+): { sums: Tensor; each: Tensor } {
   const { g } = ctx;
   const M = logp.size;
   wantShape("grpo", inputs.old, [M]);
@@ -52,7 +57,6 @@ export function grpoLoss(ctx: OpContext, logp: Tensor, inputs: GrpoInputs): { su
   wantShape("grpo", inputs.term, [M, 2]);
   const sums = sequenceSums(ctx, logp, inputs.span);
   const each = g.output("grpo", [M, 4]);
-  const dlogp = g.temp("dlogp", [M]);
   g.dispatch({
     shader: "grpo_loss",
     constants: {},
@@ -69,6 +73,5 @@ export function grpoLoss(ctx: OpContext, logp: Tensor, inputs: GrpoInputs): { su
     workgroups: grid(M, 64),
     flops: 20 * M,
   });
-  g.backward([{ of: logp, grad: dlogp }]);
   return { sums, each };
 }

@@ -37,10 +37,17 @@ export interface KtoInputs {
 }
 
 /**
- * L = Σ_s weight_s (1 − σ(label_s β (log π/π₀ − max(0, z)))) over logp: (M), z: (1) a constant. Seeds the backward pass.
+ * L = Σ_s weight_s (1 − σ(label_s β (log π/π₀ − max(0, z)))) over logp: (M), z: (1) a constant. Writes its gradient
+ * to dlogp: (M).
  * Returns sums: (S) = log π of every answer, and each: (S,2) = loss and reward of every answer.
  */
-export function ktoLoss(ctx: OpContext, logp: Tensor, inputs: KtoInputs, z: Tensor): { sums: Tensor; each: Tensor } {
+export function ktoLoss(
+  ctx: OpContext,
+  logp: Tensor,
+  dlogp: Tensor,
+  inputs: KtoInputs,
+  z: Tensor,
+): { sums: Tensor; each: Tensor } {
   const { g } = ctx;
   const S = inputs.reference.size;
   wantShape("kto", inputs.label, [S]);
@@ -65,6 +72,6 @@ export function ktoLoss(ctx: OpContext, logp: Tensor, inputs: KtoInputs, z: Tens
     workgroups: grid(S, 32),
     flops: 20 * S,
   });
-  g.backward([{ of: logp, grad: spread(ctx, inputs.owner, dsum) }]);
+  spread(ctx, inputs.owner, dsum, dlogp);
   return { sums, each };
 }

@@ -3,24 +3,19 @@ import { grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
 import { addResidual } from "./elementwise.ts";
 import { ELEMENTWISE, lanes } from "./lanes.ts";
-import { matmulNN, matmulNT, matmulTN, reduceSum } from "./matmul.ts";
+import { type Lora, loraBackward, loraForward } from "./lora.ts";
+import { matmulNN, matmulTN } from "./matmul.ts";
 
 /**
- * A weight in both orders: `w` (out, in) as in Hugging Face files, `wT` (in, out) for the forward pass. `w` is needed
- * for gradients only. If `w` is trainable, `wT` is refreshed by `refresh` at the start of each step.
+ * A weight in both orders: `w` (out, in) as in Hugging Face files, `wT` (in, out) for the forward pass. Several weights that
+ * read the same input are one: one below the other in `w`, side by side in `wT`. `w` is needed for gradients only. If it
+ * is trainable, `wT` is refreshed at the start of each step.
  */
 export interface Weight {
   readonly name: string;
   readonly w: Tensor | null;
   readonly wT: Tensor;
   readonly bias?: Tensor;
-}
-
-/** LoRA of one projection, both factors transposed against PEFT so that the forward pass reads them in order. */
-export interface Lora {
-  readonly aT: Tensor; // (in, r), PEFT's lora_A.weight transposed
-  readonly bT: Tensor; // (r, out), PEFT's lora_B.weight transposed
-  readonly scale: number; // alpha / r, or alpha / √r for rsLoRA
 }
 
 /**
@@ -38,13 +33,8 @@ export function linear(ctx: OpContext, x: Tensor, weight: Weight, lora?: Lora, r
   const plus = bias ?? residual;
   if (residual) wantShape("linear", residual, [R, N]);
   matmulNN(ctx, x, weight.wT, y, plus ? { plus } : {});
-  let z: Tensor | null = null;
-  if (lora) {
-    z = g.temp(`${weight.name}.lora_z`, [R, lora.aT.shape[1] as number], true);
-    matmulNN(ctx, x, lora.aT, z);
-    matmulNN(ctx, z, lora.bT, y, { scale: lora.scale, accumulate: true });
-  }
-  // forward was: y = x Wᵀ + s (x Aᵀ) Bᵀ
+  const z = lora ? loraForward(ctx, x, lora, y) : null;
+  // forward was: y = x Wᵀ (+ LoRA, + bias or residual)
   g.onBackward(() => {
     const dy = g.gradOf(y);
     if (!dy) return;
@@ -60,15 +50,7 @@ export function linear(ctx: OpContext, x: Tensor, weight: Weight, lora?: Lora, r
       const dw = g.gradFor(weight.w);
       matmulTN(ctx, dy, x, dw.tensor, { accumulate: dw.accumulate });
     }
-    if (lora && z) {
-      const dz = g.temp(`${weight.name}.dlora_z`, z.shape);
-      matmulNT(ctx, dy, lora.bT, dz, { scale: lora.scale });
-      const dbT = g.gradFor(lora.bT);
-      matmulTN(ctx, z, dy, dbT.tensor, { scale: lora.scale, accumulate: dbT.accumulate });
-      const daT = g.gradFor(lora.aT);
-      matmulTN(ctx, x, dz, daT.tensor, { accumulate: daT.accumulate });
-      if (x.requiresGrad) matmulNT(ctx, dz, lora.aT, g.gradFor(x).tensor, { accumulate: true });
-    }
+    if (lora && z) loraBackward(ctx, x, z, lora, dy, x.requiresGrad ? g.gradFor(x).tensor : null);
     if (bias?.requiresGrad) columnSum(ctx, dy, bias);
     // Last: what comes after adds to dy, and nothing here reads it any more.
     if (!bias && residual?.requiresGrad) g.shareGrad(residual, dy);
@@ -101,20 +83,16 @@ export function addRows(ctx: OpContext, x: Tensor, table: Tensor): Tensor {
 }
 
 /** Gradient of `addRows`' table: the sum over groups of rows. */
-function columnSum(ctx: OpContext, dy: Tensor, bias: Tensor): void {
-  const { g } = ctx;
+function columnSum({ g }: OpContext, dy: Tensor, bias: Tensor): void {
   const C = bias.size;
   const R = dy.size / C;
-  const Z = Math.min(32, R);
-  const part = g.temp(`part(d${bias.name})`, [Z, C]);
+  const { tensor, accumulate } = g.gradFor(bias);
   g.dispatch({
     shader: "column_sum",
-    constants: {},
-    uniforms: [R, C, Math.ceil(R / Z), Z],
-    bindings: [read(dy), write(part)],
-    workgroups: grid(Z * C, 64),
+    constants: { ACC: accumulate ? 1 : 0 },
+    uniforms: [R, C],
+    bindings: [read(dy), write(tensor)],
+    workgroups: grid(C, 16),
     flops: R * C,
   });
-  const target = g.gradFor(bias);
-  reduceSum(ctx, part, target.tensor, Z, target.accumulate);
 }

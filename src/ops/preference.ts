@@ -31,9 +31,8 @@ export function sequenceSums({ g }: OpContext, logp: Tensor, span: Tensor): Tens
 }
 
 /** dlogp: (M) = dsum of the answer that owns each row, 0 for rows of none. */
-export function spread({ g }: OpContext, owner: Tensor, dsum: Tensor): Tensor {
+export function spread({ g }: OpContext, owner: Tensor, dsum: Tensor, dlogp: Tensor): void {
   const M = owner.size;
-  const dlogp = g.temp("dlogp", [M]);
   g.dispatch({
     shader: "sequence_spread",
     constants: {},
@@ -42,19 +41,19 @@ export function spread({ g }: OpContext, owner: Tensor, dsum: Tensor): Tensor {
     workgroups: grid(M, 64),
     flops: 0,
   });
-  return dlogp;
 }
 
 /**
- * L = Σ_i weight_i loss_i − Σ_s sft_s log π(s), over logp: (M). Seeds the backward pass of logp.
+ * L = Σ_i weight_i loss_i − Σ_s sft_s log π(s), over logp: (M). Writes its gradient to dlogp: (M).
  * Returns sums: (S) = log π of every sequence, and pair: (pairs,4) = loss, reward chosen, reward rejected, Δ.
  */
 export function preferenceLoss(
   ctx: OpContext,
   logp: Tensor,
+  dlogp: Tensor,
   pairs: number,
   inputs: PreferenceInputs,
-): { sums: Tensor; pair: Tensor; dlogp: Tensor } {
+): { sums: Tensor; pair: Tensor } {
   const { g } = ctx;
   const S = inputs.reference.size;
   const M = logp.size;
@@ -81,7 +80,6 @@ export function preferenceLoss(
     workgroups: grid(Math.ceil(S / 2), 32),
     flops: 20 * S,
   });
-  const dlogp = spread(ctx, inputs.owner, dsum);
-  g.backward([{ of: logp, grad: dlogp }]);
-  return { sums, pair, dlogp };
+  spread(ctx, inputs.owner, dsum, dlogp);
+  return { sums, pair };
 }

@@ -1,10 +1,8 @@
 import { f32, grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
-import { reduceSum } from "./matmul.ts";
 
 /** y[r,c] = x[r,c] / sqrt(mean_c(x²) + eps) · weight[c].  x, y: (R,C), weight: (C), C a multiple of 4 (Zhang & Sennrich 2019). */
-export function rmsnorm(ctx: OpContext, x: Tensor, weight: Tensor, eps: number): Tensor {
-  const { g } = ctx;
+export function rmsnorm({ g }: OpContext, x: Tensor, weight: Tensor, eps: number): Tensor {
   const [R, C] = x.shape as [number, number];
   wantShape("rmsnorm", weight, [C]);
   if (C % 4 !== 0) throw new Error(`[shape] rmsnorm.${x.name}: C must be a multiple of 4, got ${C}`);
@@ -22,18 +20,15 @@ export function rmsnorm(ctx: OpContext, x: Tensor, weight: Tensor, eps: number):
     const dy = g.gradOf(y);
     if (!dy) return;
     if (weight.requiresGrad) {
-      const Z = Math.min(32, R);
-      const part = g.temp(`part(d${weight.name})`, [Z, C]);
+      const dw = g.gradFor(weight);
       g.dispatch({
         shader: "rmsnorm_dw",
-        constants: {},
-        uniforms: [R, C, Math.ceil(R / Z), Z],
-        bindings: [read(x), read(rstd), read(dy), write(part)],
-        workgroups: grid(Z * C, 64),
+        constants: { ACC: dw.accumulate ? 1 : 0 },
+        uniforms: [R, C / 4],
+        bindings: [read(x), read(rstd), read(dy), write(dw.tensor)],
+        workgroups: [Math.ceil(C / 16), 1, 1],
         flops: 3 * R * C,
       });
-      const dw = g.gradFor(weight);
-      reduceSum(ctx, part, dw.tensor, Z, dw.accumulate);
     }
     if (x.requiresGrad) {
       const dx = g.gradFor(x);

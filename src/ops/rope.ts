@@ -15,31 +15,30 @@ export function ropeTable(positions: number, headDim: number, theta: number): Fl
   return table;
 }
 
-/** Rotates each of `heads` heads of x: (R, heads·D) by its row's position. pos: (R) u32, table: (positions, 2, D/2). */
+/**
+ * Rotates the first `heads` heads of every row of x: (R, C) by its row's position, in place: x itself is returned, and
+ * must feed nothing before. pos: (R) u32, table: (positions, 2, D/2), which says the size D of a head.
+ */
 export function rope({ g }: OpContext, x: Tensor, pos: Tensor, table: Tensor, heads: number): Tensor {
   const [R, C] = x.shape as [number, number];
   wantShape("rope", pos, [R]);
-  const half = C / heads / 2;
-  if (table.shape[2] !== half)
-    throw new Error(`[shape] rope.${x.name}: table is for heads of ${(table.shape[2] ?? 0) * 2}, got ${C / heads}`);
-  const { shader, width } = lanes("rope", half);
-  const apply = (from: Tensor, to: Tensor, sign: number) =>
+  const half = table.shape[2] as number;
+  if (heads * half * 2 > C)
+    throw new Error(`[shape] rope.${x.name}: ${heads} heads of ${2 * half} do not fit ${C} columns`);
+  const { shader, width } = lanes("rope", half, C);
+  const apply = (to: Tensor, sign: number) =>
     g.dispatch({
       shader,
       constants: {},
-      uniforms: [R, heads, half / width, f32(sign)],
-      bindings: [read(from), read(pos), read(table), write(to)],
+      uniforms: [R, heads, half / width, C / width, f32(sign)],
+      bindings: [read(pos), read(table), write(to)],
       workgroups: grid((R * heads * half) / width, ELEMENTWISE),
       flops: 6 * R * heads * half,
     });
-  const y = g.temp(`rope(${x.name})`, [R, C], x.requiresGrad);
-  apply(x, y, 1);
+  apply(x, 1);
   g.onBackward(() => {
-    const dy = g.gradOf(y);
-    if (!dy || !x.requiresGrad) return;
-    const dx = g.gradFor(x);
-    if (dx.accumulate) throw new Error("rope: its input may feed nothing else");
-    apply(dy, dx.tensor, -1);
+    const dx = g.gradOf(x);
+    if (dx) apply(dx, -1);
   });
-  return y;
+  return x;
 }

@@ -1,7 +1,7 @@
 /** A LoRA adapter in training on a frozen model: its factors, gradients and moments on the GPU, and the steps. */
 import type { Pace } from "../gpu/plan.ts";
 import type { LoraAdapter } from "../model/peft.ts";
-import { FlatTensors, LoraWeights, type ModelWeights, type Runtime } from "../model/weights.ts";
+import { type FlatTensors, LoraWeights, type ModelWeights, type Runtime } from "../model/weights.ts";
 import type { Group, LossSettings } from "./groups.ts";
 import { type Hyper, type StepResult, Trainer, type TrainerOptions } from "./step.ts";
 
@@ -28,12 +28,11 @@ export class AdapterTraining {
   constructor(runtime: Runtime, weights: ModelWeights, start: LoraAdapter, pace?: Pace, options: TrainerOptions = {}) {
     this.start = start;
     this.lora = placeAdapter(runtime, weights, start, "adapter");
-    const shapes = new Map([...this.lora.flat.places].map(([name, { shape }]) => [name, shape]));
-    const flat = (label: string) => new FlatTensors(runtime.device, label, shapes);
-    const grads = flat("gradients");
+    const { flat } = this.lora;
+    const grads = flat.like("gradients");
     this.lora.grads = grads;
-    this.m = flat("m");
-    this.v = flat("v");
+    this.m = flat.like("m");
+    this.v = flat.like("v");
     this.trainer = new Trainer(
       runtime,
       weights,

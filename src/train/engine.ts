@@ -13,7 +13,7 @@ import type { LoadedModel } from "../model/hf.ts";
 import type { PackedRow } from "../model/packing.ts";
 import { type LoraAdapter, type LoraPair, loraScaling, parseAdapter, writeAdapter } from "../model/peft.ts";
 import { readSafetensors, toFloat32, writeSafetensors } from "../model/safetensors.ts";
-import { FlatTensors, LoraWeights, ModelWeights, mergedTensors, type Runtime } from "../model/weights.ts";
+import { type FlatTensors, LoraWeights, ModelWeights, mergedTensors, type Runtime } from "../model/weights.ts";
 import { variantRecord } from "../ops/variants.ts";
 import type { Group } from "./groups.ts";
 import { Scorer, type Trainable, Trainer } from "./step.ts";
@@ -167,15 +167,14 @@ export class Engine {
     const alpha = start?.alpha ?? loraAlpha;
     const shape = { r, scaling: start?.scaling ?? loraScaling(r, alpha), targets: start?.targets ?? PROJECTIONS };
     const lora = new LoraWeights(runtime, config, shape, "candidate");
-    const shapes = new Map([...lora.flat.places].map(([name, place]) => [name, place.shape]));
-    const flat = (label: string) => new FlatTensors(runtime.device, label, shapes);
-    lora.grads = flat("gradients");
-    const trainable: Trainable = { lora, values: lora.flat, grads: lora.grads, m: flat("m"), v: flat("v") };
+    const { flat } = lora;
+    lora.grads = flat.like("gradients");
+    const trainable: Trainable = { lora, values: flat, grads: lora.grads, m: flat.like("m"), v: flat.like("v") };
     lora.flat.writeAll(lora.pack(start ?? freshAdapter(config, seed, r, alpha)));
-    const state = snapshot ? readOptimizer(snapshot.optimizer, lora.flat.bytes / 4) : null;
+    const state = snapshot ? readOptimizer(snapshot.optimizer, lora.fileBytes / 4) : null;
     if (state) {
-      trainable.m.writeAll(state.m);
-      trainable.v.writeAll(state.v);
+      trainable.m.writeAll(lora.fromFile(state.m));
+      trainable.v.writeAll(lora.fromFile(state.v));
     }
     this.candidate = {
       lora,
@@ -238,8 +237,8 @@ export class Engine {
     };
     this.check();
     const files = writeAdapter(adapter);
-    const m = await trainable.m.read();
-    const v = await trainable.v.read();
+    const m = lora.toFile(await trainable.m.read());
+    const v = lora.toFile(await trainable.v.read());
     const optimizer = writeSafetensors(
       [
         ["m", { shape: [m.length], data: m }],

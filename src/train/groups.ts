@@ -5,7 +5,7 @@
 import type { Tensor } from "../gpu/graph.ts";
 import type { Plan } from "../gpu/plan.ts";
 import type { PackedRow, PackShape } from "../model/packing.ts";
-import type { SequenceInputs } from "../model/sequences.ts";
+import type { SequencePart } from "../model/sequences.ts";
 import type { OpContext } from "../ops/context.ts";
 import { grpoLoss } from "../ops/grpo.ts";
 import { ktoDivergence, ktoLoss } from "../ops/kto.ts";
@@ -97,7 +97,7 @@ export interface GroupResult {
 
 /** One group's place in a plan. */
 export interface Part {
-  readonly inputs: SequenceInputs;
+  readonly shape: PackShape;
   readonly outputs: readonly Tensor[];
   write(plan: Plan, group: Group, settings: LossSettings): void;
   result(group: Group, read: readonly Float32Array[]): GroupResult;
@@ -114,19 +114,28 @@ export interface Divergence {
   z: Tensor | null;
 }
 
-/** Traces the loss of one group from logp: (M) on, with its backward pass. */
+/** Traces the loss of one group over its logp: (M), and its gradient into dlogp: (M). */
 export function tracePart(
   ctx: OpContext,
   { kind, pairs }: PartShape,
-  inputs: SequenceInputs,
-  logp: Tensor,
+  inputs: SequencePart,
+  { logp, dlogp }: Logprobs,
   divergence: Divergence,
 ): Part {
   if (kind === "kto-divergence") return traceDivergence(ctx, inputs, logp, divergence);
-  if (kind === "kto") return traceKto(ctx, inputs, logp, divergence);
-  if (kind === "grpo") return traceGrpo(ctx, inputs, logp);
-  return tracePreference(ctx, inputs, logp, pairs);
+  if (kind === "kto") return traceKto(ctx, inputs, { logp, dlogp }, divergence);
+  if (kind === "grpo") return traceGrpo(ctx, inputs, { logp, dlogp });
+  return tracePreference(ctx, inputs, { logp, dlogp }, pairs);
 }
+
+/** Log-probabilities of a group's tokens, and where their gradient goes: (M) each. */
+interface Logprobs {
+  readonly logp: Tensor;
+  readonly dlogp: Tensor;
+}
+
+/** Whether the loss of such a group has a gradient. */
+export const learns = ({ kind }: PartShape): boolean => kind !== "kto-divergence";
 
 const NOTHING = { pairs: [], answers: [], divergence: null, tokens: { kl: 0, clipped: 0, count: 0 } };
 
@@ -143,7 +152,7 @@ function padded(values: readonly number[], size: number): Float32Array {
 
 const pairWeight = ({ pairs, weight }: PreferenceGroup): number => weight ?? 1 / Math.max(1, pairs);
 
-function tracePreference(ctx: OpContext, inputs: SequenceInputs, logp: Tensor, pairs: number): Part {
+function tracePreference(ctx: OpContext, inputs: SequencePart, { logp, dlogp }: Logprobs, pairs: number): Part {
   const { g } = ctx;
   const { S } = inputs.shape;
   const places = Math.max(1, pairs);
@@ -155,9 +164,9 @@ function tracePreference(ctx: OpContext, inputs: SequenceInputs, logp: Tensor, p
     sft: g.input("sft", [S]),
     hyper: g.input("loss", [4]),
   };
-  const { sums, pair } = preferenceLoss(ctx, logp, pairs, t);
+  const { sums, pair } = preferenceLoss(ctx, logp, dlogp, pairs, t);
   return {
-    inputs,
+    shape: inputs.shape,
     outputs: [sums, pair],
     write(plan, group, { type, beta, labelSmoothing }) {
       const of = group as PreferenceGroup;
@@ -181,7 +190,7 @@ function tracePreference(ctx: OpContext, inputs: SequenceInputs, logp: Tensor, p
   };
 }
 
-function traceDivergence(ctx: OpContext, inputs: SequenceInputs, logp: Tensor, divergence: Divergence): Part {
+function traceDivergence(ctx: OpContext, inputs: SequencePart, logp: Tensor, divergence: Divergence): Part {
   const { g } = ctx;
   const { S } = inputs.shape;
   const t = { span: inputs.span, reference: g.input("reference", [S]), weight: g.input("weight", [S]) };
@@ -190,7 +199,7 @@ function traceDivergence(ctx: OpContext, inputs: SequenceInputs, logp: Tensor, d
   divergence.z = z;
   const sums = ktoDivergence(ctx, logp, t, z, first);
   return {
-    inputs,
+    shape: inputs.shape,
     outputs: [sums],
     write(plan, group) {
       const of = group as KtoDivergenceGroup;
@@ -201,7 +210,7 @@ function traceDivergence(ctx: OpContext, inputs: SequenceInputs, logp: Tensor, d
   };
 }
 
-function traceKto(ctx: OpContext, inputs: SequenceInputs, logp: Tensor, divergence: Divergence): Part {
+function traceKto(ctx: OpContext, inputs: SequencePart, { logp, dlogp }: Logprobs, divergence: Divergence): Part {
   const { g } = ctx;
   const { S } = inputs.shape;
   const t = {
@@ -214,9 +223,9 @@ function traceKto(ctx: OpContext, inputs: SequenceInputs, logp: Tensor, divergen
   };
   divergence.z ??= g.input("z", [1]); // nobody estimates it: 0
   const { z } = divergence;
-  const { sums, each } = ktoLoss(ctx, logp, t, z);
+  const { sums, each } = ktoLoss(ctx, logp, dlogp, t, z);
   return {
-    inputs,
+    shape: inputs.shape,
     outputs: [sums, each, z],
     write(plan, group) {
       const of = group as KtoGroup;
@@ -242,7 +251,7 @@ function traceKto(ctx: OpContext, inputs: SequenceInputs, logp: Tensor, divergen
   };
 }
 
-function traceGrpo(ctx: OpContext, inputs: SequenceInputs, logp: Tensor): Part {
+function traceGrpo(ctx: OpContext, inputs: SequencePart, { logp, dlogp }: Logprobs): Part {
   const { g } = ctx;
   const { M } = inputs.shape;
   const t = {
@@ -252,9 +261,9 @@ function traceGrpo(ctx: OpContext, inputs: SequenceInputs, logp: Tensor): Part {
     term: g.input("term", [M, 2]),
     hyper: g.input("loss", [4]),
   };
-  const { sums, each } = grpoLoss(ctx, logp, t);
+  const { sums, each } = grpoLoss(ctx, logp, dlogp, t);
   return {
-    inputs,
+    shape: inputs.shape,
     outputs: [sums, each],
     write(plan, group) {
       const of = group as GrpoGroup;

@@ -1,6 +1,6 @@
 /** How much GPU memory a training will take, said before anything of it is made. */
 import type { ModelConfig } from "../model/config.ts";
-import { FlatTensors, LoraWeights, ModelWeights, type Runtime } from "../model/weights.ts";
+import { LoraWeights, ModelWeights, type Runtime } from "../model/weights.ts";
 import type { Variants } from "../ops/context.ts";
 import type { Group } from "./groups.ts";
 import { Trainer, type TrainerOptions } from "./step.ts";
@@ -42,9 +42,13 @@ export function trainingMemory(request: MemoryRequest): TrainingMemory {
   const modelBytes = bytes;
   const adapter = lora ? new LoraWeights(runtime, config, lora, "adapter") : null;
   const values = adapter?.flat ?? weights.values;
-  const shapes = new Map([...values.places].map(([name, { shape }]) => [name, shape]));
-  const like = (label: string) => new FlatTensors(runtime.device, label, shapes);
-  const trainable = { lora: adapter, values, grads: like("gradients"), m: like("m"), v: like("v") };
+  const trainable = {
+    lora: adapter,
+    values,
+    grads: values.like("gradients"),
+    m: values.like("m"),
+    v: values.like("v"),
+  };
   if (adapter) adapter.grads = trainable.grads;
   const trainer = new Trainer(runtime, weights, trainable, undefined, options);
   const plan = trainer.planBytes(groups);

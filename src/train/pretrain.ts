@@ -4,7 +4,7 @@ import type { Pace } from "../gpu/plan.ts";
 import { type ModelConfig, tensorShapes } from "../model/config.ts";
 import type { PackedRow } from "../model/packing.ts";
 import type { Tensor } from "../model/safetensors.ts";
-import { FlatTensors, ModelWeights, type Runtime } from "../model/weights.ts";
+import { ModelWeights, type Runtime } from "../model/weights.ts";
 import type { PreferenceGroup } from "./groups.ts";
 import { type StepResult, Trainer } from "./step.ts";
 
@@ -54,9 +54,8 @@ export async function pretrain(
   pace?: Pace,
 ): Promise<Map<string, Tensor>> {
   const weights = new ModelWeights(runtime, config, initialWeights(config, options.seed));
-  const shapes = tensorShapes(config);
-  const flat = (label: string) => new FlatTensors(runtime.device, label, shapes);
-  const trainable = { lora: null, values: weights.values, grads: flat("gradients"), m: flat("m"), v: flat("v") };
+  const { values } = weights;
+  const trainable = { lora: null, values, grads: values.like("gradients"), m: values.like("m"), v: values.like("v") };
   const trainer = new Trainer(runtime, weights, trainable, pace);
   const late: Promise<StepResult>[] = [];
   let seen = 0;

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Graph, type Tensor } from "../../src/gpu/graph.ts";
 import { compile } from "../../src/gpu/plan.ts";
-import { attention } from "../../src/ops/attention.ts";
+import { attention, promptAttention } from "../../src/ops/attention.ts";
 import type { Variants } from "../../src/ops/context.ts";
 import { info, PAD, PREFIX } from "../../src/ops/mask.ts";
 import { openTestGpu } from "../gpu/open.ts";
@@ -46,6 +46,17 @@ const SHAPES = [
   { B: 1, T: 65, H: 2, KV: 1, D: 8 },
 ];
 
+/** One (B·T, (H + 2 KV)·D) tensor as three, as the reference takes them. */
+function apart(qkv: Float64Array, { B, T, H, KV, D }: { B: number; T: number; H: number; KV: number; D: number }) {
+  const width = (H + 2 * KV) * D;
+  const columns = (first: number, count: number) =>
+    Float64Array.from(
+      { length: B * T * count },
+      (_, i) => qkv[Math.floor(i / count) * width + first + (i % count)] as number,
+    );
+  return { q: columns(0, H * D), k: columns(H * D, KV * D), v: columns((H + KV) * D, KV * D) };
+}
+
 const VARIANTS = ["plain", "sg4", "sg8"] as const;
 
 for (const [name, mask] of Object.entries(MASKS))
@@ -55,13 +66,11 @@ for (const [name, mask] of Object.entries(MASKS))
     return checkOp(gpu, {
       name: `attention ${name} ${JSON.stringify(shape)}`,
       inputs: {
-        q: { shape: [B * T, H * D] },
-        k: { shape: [B * T, KV * D] },
-        v: { shape: [B * T, KV * D] },
+        qkv: { shape: [B * T, (H + 2 * KV) * D] },
         info: { shape: [B * T], data: words(tokens) },
       },
-      op: (ctx, t) => attention(ctx, t.q!, t.k!, t.v!, t.info!, shape),
-      reference: ({ q, k, v }) => reference.attention({ q: q!, k: k!, v: v! }, tokens, shape),
+      op: (ctx, t) => attention(ctx, t.qkv!, t.info!, shape),
+      reference: ({ qkv }) => reference.attention(apart(qkv!, shape), tokens, shape),
       sampled: 24,
       variants: VARIANTS,
     });
@@ -79,13 +88,11 @@ test.each([
   return checkOp(gpu, {
     name: `attention D ${D}`,
     inputs: {
-      q: { shape: [B * T, H * D] },
-      k: { shape: [B * T, KV * D] },
-      v: { shape: [B * T, KV * D] },
+      qkv: { shape: [B * T, (H + 2 * KV) * D] },
       info: { shape: [B * T], data: words(tokens.flat()) },
     },
-    op: (ctx, t) => attention(ctx, t.q!, t.k!, t.v!, t.info!, shape),
-    reference: ({ q, k, v }) => reference.attention({ q: q!, k: k!, v: v! }, tokens.flat(), shape),
+    op: (ctx, t) => attention(ctx, t.qkv!, t.info!, shape),
+    reference: ({ qkv }) => reference.attention(apart(qkv!, shape), tokens.flat(), shape),
     sampled: 12,
     variants: ["plain", "sg8"],
   });
@@ -102,16 +109,46 @@ test.each([
   return checkOp(gpu, {
     name: `attention window ${JSON.stringify(shape)}`,
     inputs: {
-      q: { shape: [B * T, H * D] },
-      k: { shape: [B * T, KV * D] },
-      v: { shape: [B * T, KV * D] },
+      qkv: { shape: [B * T, (H + 2 * KV) * D] },
       info: { shape: [B * T, 2], data: pairs },
     },
-    op: (ctx, t) => attention(ctx, t.q!, t.k!, t.v!, t.info!, shape),
-    reference: ({ q, k, v }) => reference.attention({ q: q!, k: k!, v: v! }, tokens, shape),
+    op: (ctx, t) => attention(ctx, t.qkv!, t.info!, shape),
+    reference: ({ qkv }) => reference.attention(apart(qkv!, shape), tokens, shape),
     sampled: 24,
     variants: ["plain", "sg8"],
   });
+});
+
+test("a prompt's queries against keys and values in tensors of their own: the same bits as side by side", async () => {
+  const shape = { B: 2, T: 23, H: 4, KV: 2, D: 8 };
+  const { B, T, H, KV, D } = shape;
+  const data = Float32Array.from({ length: B * T * (H + 2 * KV) * D }, (_, i) => Math.sin(i + 1));
+  const parts = apart(Float64Array.from(data), shape);
+  for (const matmul of gpu.variants) {
+    const g = new Graph();
+    const ctx = { g, variants: { matmul } };
+    const qkv = g.input("qkv", [B * T, (H + 2 * KV) * D]);
+    const alone = {
+      q: g.input("q", [B * T, H * D]),
+      k: g.input("k", [B * T, KV * D]),
+      v: g.input("v", [B * T, KV * D]),
+    };
+    const mask = g.input("info", [B * T], "u32");
+    const both = [
+      keep(ctx, attention(ctx, qkv, mask, shape)),
+      keep(ctx, promptAttention(ctx, alone.q, alone.k, alone.v, mask, shape)),
+    ];
+    await gpu.checked(async () => {
+      const plan = await compile("apart", g, gpu.device, gpu.pipelines);
+      plan.write(qkv, data);
+      for (const name of ["q", "k", "v"] as const) plan.write(alone[name], Float32Array.from(parts[name]));
+      plan.write(mask, words(times(B * T, text())));
+      await plan.run();
+      const [together, separate] = await plan.read(...both);
+      expect(separate).toEqual(together);
+      plan.destroy();
+    });
+  }
 });
 
 test("the size of workgroups and subgroups changes no bit", async () => {
@@ -121,18 +158,14 @@ test("the size of workgroups and subgroups changes no bit", async () => {
   const run = async (variants: Variants) => {
     const g = new Graph();
     const ctx = { g, variants };
-    const t = {
-      q: g.input("q", [B * T, H * D], "f32", true),
-      k: g.input("k", [B * T, KV * D], "f32", true),
-      v: g.input("v", [B * T, KV * D], "f32", true),
-    };
+    const qkv = g.input("qkv", [B * T, (H + 2 * KV) * D], "f32", true);
     const mask = g.input("info", [B * T], "u32");
-    const o = attention(ctx, t.q, t.k, t.v, mask, shape);
+    const o = attention(ctx, qkv, mask, shape);
     const dout = g.input("dout", o.shape);
     g.backward([{ of: o, grad: dout }]);
-    const kept = [o, ...Object.values(t).map((x) => g.gradOf(x) as Tensor)].map((x) => keep(ctx, x));
+    const kept = [o, g.gradOf(qkv) as Tensor].map((x) => keep(ctx, x));
     const plan = await compile("workgroups", g, gpu.device, gpu.pipelines);
-    for (const [i, x] of [...Object.values(t), dout].entries())
+    for (const [i, x] of [qkv, dout].entries())
       plan.write(
         x,
         Float32Array.from({ length: x.size }, (_, n) => Math.sin((i + 1) * (n + 1))),
@@ -154,14 +187,23 @@ test("attention with scores of ±1000 stays finite and picks the largest", () =>
   checkOp(gpu, {
     name: "attention extremes",
     inputs: {
-      q: { shape: [3, 4], data: new Float32Array([1, 0, 0, 0, 50, 0, 0, 0, 50, 0, 0, 0]) },
-      k: { shape: [3, 4], data: new Float32Array([-40, 0, 0, 0, 40, 0, 0, 0, 39, 0, 0, 0]) },
-      v: { shape: [3, 4] },
+      qkv: {
+        shape: [3, 12],
+        data: new Float32Array(
+          [
+            [1, 0, 0, 0, -40, 0, 0, 0, 0.3, -0.7, 1.1, 0.2],
+            [50, 0, 0, 0, 40, 0, 0, 0, -1.2, 0.4, 0.6, -0.1],
+            [50, 0, 0, 0, 39, 0, 0, 0, 0.8, 1.5, -0.9, 0.5],
+          ].flat(),
+        ),
+      },
       info: { shape: [3], data: words(times(3, text())) },
     },
-    op: (ctx, t) => attention(ctx, t.q!, t.k!, t.v!, t.info!, { B: 1, T: 3, H: 1, KV: 1, D: 4 }),
-    reference: ({ q, k, v }) =>
-      reference.attention({ q: q!, k: k!, v: v! }, times(3, text()), { B: 1, T: 3, H: 1, KV: 1, D: 4 }),
+    op: (ctx, t) => attention(ctx, t.qkv!, t.info!, { B: 1, T: 3, H: 1, KV: 1, D: 4 }),
+    reference: ({ qkv }) => {
+      const shape = { B: 1, T: 3, H: 1, KV: 1, D: 4 };
+      return reference.attention(apart(qkv!, shape), times(3, text()), shape);
+    },
     tolerance: 1e-4,
   }));
 
@@ -169,14 +211,7 @@ test("impossible head counts and sizes are refused", () => {
   const g = new Graph();
   const ctx = { g, variants: { matmul: "plain" as const } };
   const call = (H: number, KV: number, D: number) => () =>
-    attention(
-      ctx,
-      g.input("q", [2, H * D]),
-      g.input("k", [2, KV * D]),
-      g.input("v", [2, KV * D]),
-      g.input("info", [2], "u32"),
-      { B: 1, T: 2, H, KV, D },
-    );
+    attention(ctx, g.input("qkv", [2, (H + 2 * KV) * D]), g.input("info", [2], "u32"), { B: 1, T: 2, H, KV, D });
   expect(call(3, 2, 4)).toThrow("3 heads cannot share 2");
   expect(call(2, 2, 6)).toThrow("multiple of 4, got 6");
 });

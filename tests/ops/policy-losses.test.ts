@@ -86,9 +86,11 @@ async function kto(of: ReturnType<typeof answers>, { lengths, label, reference, 
         z,
         i === 0,
       );
+    const dlogp = g.temp("dlogp", logp.shape);
     const { sums, each } = ktoLoss(
       ctx,
       logp,
+      dlogp,
       {
         span: input("span", of.span, lengths.length, 2),
         owner: input("owner", of.owner),
@@ -99,7 +101,7 @@ async function kto(of: ReturnType<typeof answers>, { lengths, label, reference, 
       },
       z,
     );
-    return [sums, each, keep(ctx, g.gradOf(logp) as Tensor), z];
+    return [sums, each, keep(ctx, dlogp), z];
   });
   return { sums, each, grad, z } as { sums: Float32Array; each: Float32Array; grad: Float32Array; z: Float32Array };
 }
@@ -157,7 +159,8 @@ async function grpo(
     const ctx = { g, variants: { matmul: "plain" as const } };
     const logp = input("logp", of.logp);
     const term = Float32Array.from(of.owner).fill(0);
-    const { sums, each } = grpoLoss(ctx, logp, {
+    const dlogp = g.temp("dlogp", logp.shape);
+    const { sums, each } = grpoLoss(ctx, logp, dlogp, {
       span: input("span", of.span, of.sums.length, 2),
       old: input("old", old),
       reference: input("reference", reference),
@@ -172,7 +175,7 @@ async function grpo(
       ),
       hyper: input("hyper", new Float32Array([beta, low, high, onPolicy ? 1 : 0])),
     });
-    return [sums, each, keep(ctx, g.gradOf(logp) as Tensor)];
+    return [sums, each, keep(ctx, dlogp)];
   });
   return { sums, each, grad } as { sums: Float32Array; each: Float32Array; grad: Float32Array };
 }

@@ -50,7 +50,8 @@ async function run(
     sft: g.input("sft", [S]),
     hyper: g.input("hyper", [4]),
   };
-  const { sums, pair, dlogp } = preferenceLoss({ g, variants: { matmul: "plain" } }, t.logp, pairs, t);
+  const dlogp = g.temp("dlogp", [M]);
+  const { sums, pair } = preferenceLoss({ g, variants: { matmul: "plain" } }, t.logp, dlogp, pairs, t);
   const out = g.output("dlogp kept", [M]);
   g.dispatch({
     shader: "reduce_sum",

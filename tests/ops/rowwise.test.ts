@@ -2,8 +2,8 @@ import { expect, test } from "vitest";
 import { Graph, type Tensor } from "../../src/gpu/graph.ts";
 import { compile } from "../../src/gpu/plan.ts";
 import type { OpContext } from "../../src/ops/context.ts";
-import { addResidual, swiglu } from "../../src/ops/elementwise.ts";
-import { linear } from "../../src/ops/linear.ts";
+import { addResidual, splitColumns, swiglu, swigluHalves } from "../../src/ops/elementwise.ts";
+import { addRows, linear } from "../../src/ops/linear.ts";
 import { logprob } from "../../src/ops/logprob.ts";
 import { transpose } from "../../src/ops/matmul.ts";
 import { rmsnorm } from "../../src/ops/rmsnorm.ts";
@@ -91,6 +91,42 @@ test.each(ANY)("swiglu (%i,%i)", (R, C) =>
   }),
 );
 
+test.each([
+  [1, 1],
+  [3, 5],
+  [4, 64],
+  [65, 3],
+])("swiglu of the halves of (%i, 2 × %i)", (R, C) =>
+  checkOp(gpu, {
+    name: `swiglu halves ${R} ${C}`,
+    inputs: { x: { shape: [R, 2 * C] } },
+    op: (ctx, { x }) => swigluHalves(ctx, x!),
+    reference: ({ x }) => {
+      const half = (start: number) =>
+        Float64Array.from({ length: R * C }, (_, i) => x![Math.floor(i / C) * 2 * C + start + (i % C)] as number);
+      return swiglus.swiglu(half(0), half(C));
+    },
+  }),
+);
+
+test("columns come apart", async () => {
+  const g = new Graph();
+  const ctx = { g, variants: { matmul: "plain" as const } };
+  const x = g.input("x", [3, 14]);
+  const { q, k, v } = splitColumns(ctx, x, 8, 3);
+  const kept = [q, k, v].map((tensor) => keep(ctx, tensor));
+  const plan = await compile("split", g, gpu.device, gpu.pipelines);
+  plan.write(
+    x,
+    Float32Array.from({ length: 42 }, (_, i) => i),
+  );
+  await plan.run();
+  const rows = (first: number, count: number) =>
+    Float32Array.from({ length: 3 * count }, (_, i) => Math.floor(i / count) * 14 + first + (i % count));
+  expect(await plan.read(...kept)).toEqual([rows(0, 8), rows(8, 3), rows(11, 3)]);
+  plan.destroy();
+});
+
 test("swiglu far from zero neither overflows nor vanishes", () =>
   checkOp(gpu, {
     name: "swiglu extremes",
@@ -103,20 +139,29 @@ test("swiglu far from zero neither overflows nor vanishes", () =>
   }));
 
 test.each([
-  [1, 1, 2],
-  [3, 5, 4],
-  [65, 2, 8],
-  [5, 3, 64],
-])("rope: %i rows, %i heads of %i", (R, H, D) =>
+  [1, 1, 2, 0],
+  [3, 5, 4, 8],
+  [65, 2, 8, 0],
+  [5, 3, 64, 3],
+])("rope, in place: %i rows, %i heads of %i, and %i columns that stay", (R, H, D, rest) =>
   checkOp(gpu, {
-    name: `rope ${R} ${H} ${D}`,
+    name: `rope ${R} ${H} ${D} ${rest}`,
     inputs: {
-      x: { shape: [R, H * D] },
+      x: { shape: [R, H * D + rest] },
       pos: { shape: [R], data: Uint32Array.from({ length: R }, (_, i) => (i * 37) % 200) },
       table: { shape: [200, 2, D / 2], data: ropeTable(200, D, 10000), grad: false },
     },
-    op: (ctx, { x, pos, table }) => rope(ctx, x!, pos!, table!, H),
-    reference: ({ x, pos }) => ropes.rope(x!, pos!, H, D, 10000),
+    op: (ctx, { x, pos, table }) => {
+      const copy = addRows(ctx, x!, ctx.g.input("zeros", x!.shape));
+      return rope(ctx, copy, pos!, table!, H);
+    },
+    reference: ({ x, pos }) => {
+      const y = x!.slice();
+      const width = H * D + rest;
+      for (let r = 0; r < R; r++)
+        y.set(ropes.rope(x!.slice(r * width, r * width + H * D), pos!.slice(r, r + 1), H, D, 10000), r * width);
+      return y;
+    },
   }),
 );
 

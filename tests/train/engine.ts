@@ -2,7 +2,7 @@
 import type { ModelConfig } from "../../src/model/config.ts";
 import type { LoraAdapter } from "../../src/model/peft.ts";
 import type { Tensor } from "../../src/model/safetensors.ts";
-import { FlatTensors, LoraWeights, ModelWeights, type Runtime } from "../../src/model/weights.ts";
+import { LoraWeights, ModelWeights, type Runtime } from "../../src/model/weights.ts";
 import type { PreferenceGroup as Group, LossSettings } from "../../src/train/groups.ts";
 import type { Hyper, Trainable } from "../../src/train/step.ts";
 import { Tape, type Var } from "../reference/autograd.ts";
@@ -34,21 +34,18 @@ export async function modelOn(
 export function loraOn(runtime: Runtime, config: ModelConfig, adapter: LoraAdapter, trained: boolean): LoraWeights {
   const lora = new LoraWeights(runtime, config, adapter, "adapter");
   lora.flat.writeAll(lora.pack(adapter));
-  if (trained) lora.grads = like(runtime, lora.flat, "gradients");
+  if (trained) lora.grads = lora.flat.like("gradients");
   return lora;
 }
 
-const like = (runtime: Runtime, flat: FlatTensors, label: string): FlatTensors =>
-  new FlatTensors(runtime.device, label, new Map([...flat.places].map(([name, { shape }]) => [name, shape])));
-
-export function trainableOf(runtime: Runtime, weights: ModelWeights, lora: LoraWeights | null): Trainable {
+export function trainableOf(weights: ModelWeights, lora: LoraWeights | null): Trainable {
   const values = lora ? lora.flat : weights.values;
   return {
     lora,
     values,
-    grads: lora?.grads ?? like(runtime, values, "gradients"),
-    m: like(runtime, values, "m"),
-    v: like(runtime, values, "v"),
+    grads: lora?.grads ?? values.like("gradients"),
+    m: values.like("m"),
+    v: values.like("v"),
   };
 }
 
@@ -128,12 +125,4 @@ export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): numbe
   }
   const error = Math.sqrt(difference) / Math.max(Math.sqrt(norm), 1e-30);
   return Number.isNaN(error) || a.length !== b.length ? Number.POSITIVE_INFINITY : error;
-}
-
-/** A (columns, rows) matrix from a (rows, columns) one. */
-export function transposed(data: ArrayLike<number>, rows: number, columns: number): Float64Array {
-  return Float64Array.from(
-    { length: rows * columns },
-    (_, i) => data[(i % rows) * columns + Math.floor(i / rows)] as number,
-  );
 }

@@ -111,7 +111,7 @@ test.each(plans.flatMap((plan) => [false, true].map((checkpointing) => [...plan,
     const weights = new ModelWeights(own.runtime, config, randomTensors(config, 1));
     expect(want.weights).toBe(own.counts.bytes);
     const lora = adapted ? loraOn(own.runtime, config, randomAdapter(config, 2), true) : null;
-    const trainer = new Trainer(own.runtime, weights, trainableOf(own.runtime, weights, lora), undefined, {
+    const trainer = new Trainer(own.runtime, weights, trainableOf(weights, lora), undefined, {
       checkpointing,
     });
     expect(want.weights + want.training).toBe(own.counts.bytes);
@@ -130,7 +130,7 @@ async function gradients(
 ): Promise<{ result: StepResult; grads: Float32Array; values: Float32Array }> {
   const weights = await modelOn(runtime, config, randomTensors(config, 3));
   const lora = adapted ? loraOn(runtime, config, randomAdapter(config, 4), true) : null;
-  const trainable = trainableOf(runtime, weights, lora);
+  const trainable = trainableOf(weights, lora);
   const trainer = new Trainer(runtime, weights, trainable, undefined, { checkpointing });
   const result = await gpu.checked(() => step(trainer));
   const [grads, values] = [await trainable.grads.read(), await trainable.values.read()];
@@ -198,7 +198,7 @@ async function smallTrainer(own: Runtime, pace?: Pace) {
   const config = tinyConfig({ layers: 1 });
   const weights = await modelOn(own, config, randomTensors(config, 8));
   const lora = loraOn(own, config, randomAdapter(config, 9, { b: 0 }), true);
-  const trainable = trainableOf(own, weights, lora);
+  const trainable = trainableOf(weights, lora);
   return { config, trainable, trainer: new Trainer(own, weights, trainable, pace) };
 }
 

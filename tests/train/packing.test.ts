@@ -29,7 +29,7 @@ function rowsWith(own: ModelConfig, prompts: readonly number[], K: number, seed:
 async function run(groups: readonly Group[], { lora: adapted = true, paddingFree = false } = {}) {
   const weights = await modelOn(runtime, config, randomTensors(config, 1));
   const lora = adapted ? loraOn(runtime, config, randomAdapter(config, 2), true) : null;
-  const trainable = trainableOf(runtime, weights, lora);
+  const trainable = trainableOf(weights, lora);
   const trainer = new Trainer(runtime, weights, trainable, undefined, { paddingFree });
   const result = await gpu.checked(() => trainer.step(groups, sigmoid, hyper(1)));
   const gradient = await trainable.grads.read();

@@ -1,7 +1,6 @@
 /** KTO and GRPO through the whole model: losses and every LoRA gradient against f64. */
 import { expect, test } from "vitest";
 import { rngFor } from "../../src/base/rng.ts";
-import { type Projection, projectionPath, projectionShape } from "../../src/model/config.ts";
 import { groupAdvantages, tokenWeights } from "../../src/ops/grpo.ts";
 import type { Group, LossSettings } from "../../src/train/groups.ts";
 import { Trainer } from "../../src/train/step.ts";
@@ -9,7 +8,7 @@ import { openTestGpu } from "../gpu/open.ts";
 import { Tape, type Var } from "../reference/autograd.ts";
 import { leavesOf, type ReferenceModel, referenceLogprobs } from "../reference/decoder.ts";
 import { grpoValue, ktoValue } from "../reference/policy.ts";
-import { hyper, loraOn, modelOn, relativeError, trainableOf, transposed } from "./engine.ts";
+import { hyper, loraOn, modelOn, relativeError, trainableOf } from "./engine.ts";
 import { randomAdapter, randomTensors, randomTokens, tinyConfig } from "./models.ts";
 
 const gpu = await openTestGpu();
@@ -54,21 +53,13 @@ function referenceModel() {
 async function compare(groups: readonly Group[], want: ReadonlyMap<string, Float64Array>) {
   const weights = await modelOn(runtime, config, tensors);
   const lora = loraOn(runtime, config, adapter, true);
-  const trainer = new Trainer(runtime, weights, trainableOf(runtime, weights, lora));
+  const trainer = new Trainer(runtime, weights, trainableOf(weights, lora));
   const result = await gpu.checked(() => trainer.step(groups, noPairs, hyper(1)));
   const host = await (lora.grads as NonNullable<typeof lora.grads>).read();
   let error = 0;
-  for (let layer = 0; layer < config.num_hidden_layers; layer++)
-    for (const name of lora.targets) {
-      const [out, inn] = projectionShape(config, name as Projection);
-      const path = projectionPath(layer, name);
-      const got = {
-        A: transposed(lora.flat.slice(host, `${path}.A`), inn, lora.r),
-        B: transposed(lora.flat.slice(host, `${path}.B`), lora.r, out),
-      };
-      for (const factor of ["A", "B"] as const)
-        error = Math.max(error, relativeError(got[factor], want.get(`${path}.${factor}`) as Float64Array));
-    }
+  for (const [path, pair] of lora.unpack(host))
+    for (const factor of ["A", "B"] as const)
+      error = Math.max(error, relativeError(pair[factor].data, want.get(`${path}.${factor}`) as Float64Array));
   await trainer.destroy();
   return { result, error };
 }

@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
 import { rngFor } from "../../src/base/rng.ts";
-import { type ModelConfig, type Projection, projectionPath, projectionShape } from "../../src/model/config.ts";
+import type { ModelConfig } from "../../src/model/config.ts";
 import type { LoraWeights } from "../../src/model/weights.ts";
 import type { PreferenceGroup as Group, LossSettings } from "../../src/train/groups.ts";
 import { Scorer, Trainer } from "../../src/train/step.ts";
 import { openTestGpu } from "../gpu/open.ts";
 import { adamw } from "../reference/adamw.ts";
-import { hyper, loraOn, modelOn, referenceStep, relativeError, trainableOf, transposed } from "./engine.ts";
+import { hyper, loraOn, modelOn, referenceStep, relativeError, trainableOf } from "./engine.ts";
 import { randomAdapter, randomPicture, randomTensors, randomTokens, tinyConfig } from "./models.ts";
 
 const gpu = await openTestGpu();
@@ -33,16 +33,13 @@ function groupsFor(config: ModelConfig, seed: number): Group[] {
 }
 
 /** Gradients of the adapter on the device, in PEFT's order: PATH.A and PATH.B. */
-async function loraGradients(lora: LoraWeights, config: ModelConfig): Promise<Map<string, Float64Array>> {
+async function loraGradients(lora: LoraWeights): Promise<Map<string, Float64Array>> {
   const host = await (lora.grads as NonNullable<typeof lora.grads>).read();
   const found = new Map<string, Float64Array>();
-  for (let layer = 0; layer < config.num_hidden_layers; layer++)
-    for (const name of lora.targets) {
-      const [out, inn] = projectionShape(config, name as Projection);
-      const path = projectionPath(layer, name);
-      found.set(`${path}.A`, transposed(lora.flat.slice(host, `${path}.A`), inn, lora.r));
-      found.set(`${path}.B`, transposed(lora.flat.slice(host, `${path}.B`), lora.r, out));
-    }
+  for (const [path, { A, B }] of lora.unpack(host)) {
+    found.set(`${path}.A`, Float64Array.from(A.data));
+    found.set(`${path}.B`, Float64Array.from(B.data));
+  }
   return found;
 }
 
@@ -76,12 +73,12 @@ test.each([
     const runtime = gpu.runtime(variant);
     const weights = await modelOn(runtime, config, tensors);
     const lora = loraOn(runtime, config, adapter, true);
-    const trainer = new Trainer(runtime, weights, trainableOf(runtime, weights, lora));
+    const trainer = new Trainer(runtime, weights, trainableOf(weights, lora));
     const got = await gpu.checked(() => trainer.step(groups, sigmoid, hyper(1)));
     expect(got.loss).toBeCloseTo(want.loss, 5);
     for (const [g, sums] of want.sums.entries())
       expect(relativeError(got.sums[g] as readonly number[], sums)).toBeLessThan(1e-5);
-    const found = worst(await loraGradients(lora, config), want.grads);
+    const found = worst(await loraGradients(lora), want.grads);
     console.log(`LoRA ${variant}: worst tensor ${found.name} ${found.error.toExponential(1)}`);
     expect(found.error, found.name).toBeLessThan(1e-4);
     const norm = Math.sqrt(
@@ -105,7 +102,7 @@ test.each([
   for (const variant of gpu.variants) {
     const runtime = gpu.runtime(variant);
     const weights = await modelOn(runtime, config, tensors);
-    const trainable = trainableOf(runtime, weights, null);
+    const trainable = trainableOf(weights, null);
     const trainer = new Trainer(runtime, weights, trainable);
     const got = await gpu.checked(() => trainer.step(groups, sigmoid, hyper(1)));
     expect(got.loss).toBeCloseTo(want.loss, 5);
@@ -134,7 +131,7 @@ test("the start of DPO: B = 0, policy = reference, loss ln 2, rewards 0; only B 
   const reference = (await scorer.tokens(rows)).flat().map((tokens) => tokens.reduce((a, b) => a + b, 0));
   const adapter = randomAdapter(config, 8, { b: 0 });
   const lora = loraOn(runtime, config, adapter, true);
-  const trainer = new Trainer(runtime, weights, trainableOf(runtime, weights, lora));
+  const trainer = new Trainer(runtime, weights, trainableOf(weights, lora));
   const got = await trainer.step(
     [{ rows, pairs: 5, reference, sft: Array(10).fill(0) }],
     sigmoid,
@@ -143,7 +140,7 @@ test("the start of DPO: B = 0, policy = reference, loss ln 2, rewards 0; only B 
   expect(got.loss).toBeCloseTo(Math.LN2, 6);
   for (const pair of got.pairs)
     expect([pair.chosen, pair.rejected].map((reward) => Math.abs(reward) < 1e-5)).toEqual([true, true]);
-  for (const [name, gradient] of await loraGradients(lora, config)) {
+  for (const [name, gradient] of await loraGradients(lora)) {
     const norm = Math.sqrt(gradient.reduce((sum, x) => sum + x * x, 0));
     if (name.endsWith(".A")) expect(norm, name).toBe(0);
     else expect(norm, name).toBeGreaterThan(1e-4);
@@ -161,7 +158,7 @@ test.each([
   const run = async () => {
     const weights = await modelOn(runtime, config, tensors);
     const lora = adapted ? loraOn(runtime, config, randomAdapter(config, 11, { b: 0 }), true) : null;
-    const trainable = trainableOf(runtime, weights, lora);
+    const trainable = trainableOf(weights, lora);
     const trainer = new Trainer(runtime, weights, trainable);
     const losses: number[] = [];
     for (let step = 1; step <= 30; step++)
@@ -181,7 +178,7 @@ test("three steps of the whole model follow AdamW in f64", async () => {
   const groups = groupsFor(config, 13);
   const runtime = gpu.runtime("plain");
   const weights = await modelOn(runtime, config, tensors);
-  const trainer = new Trainer(runtime, weights, trainableOf(runtime, weights, null));
+  const trainer = new Trainer(runtime, weights, trainableOf(weights, null));
   const names = [...tensors.keys()];
   const flat = (of: (name: string) => ArrayLike<number>) =>
     Float64Array.from(names.flatMap((name) => Array.from(of(name))));
@@ -227,7 +224,7 @@ test("a step of text after a step of pictures does not repeat the pictures' grad
   const config = tinyConfig({ vision: true });
   const runtime = gpu.runtime("plain");
   const weights = await modelOn(runtime, config, randomTensors(config, 14));
-  const trainable = trainableOf(runtime, weights, null);
+  const trainable = trainableOf(weights, null);
   const trainer = new Trainer(runtime, weights, trainable);
   const [pictures, text] = groupsFor(config, 15) as [Group, Group];
   const gradient = async () => trainable.grads.slice(await trainable.grads.read(), "model.vision_embed.weight");
@@ -248,7 +245,7 @@ test.each([
   const runtime = gpu.runtime(gpu.variants.at(-1) ?? "plain");
   const weights = await modelOn(runtime, config, tensors);
   const lora = loraOn(runtime, config, randomAdapter(config, 18), true);
-  const trainable = trainableOf(runtime, weights, lora);
+  const trainable = trainableOf(weights, lora);
   const trainer = new Trainer(runtime, weights, trainable);
   const state = async () => Promise.all([trainable.values, trainable.m, trainable.v].map((flat) => flat.read()));
   const good = await trainer.step(groups, sigmoid, hyper(1));
@@ -283,7 +280,7 @@ test("plans of many shapes come and go, and the numbers stay", async () => {
   const trainer = new Trainer(
     runtime,
     weights,
-    trainableOf(runtime, weights, loraOn(runtime, config, randomAdapter(config, 20), true)),
+    trainableOf(weights, loraOn(runtime, config, randomAdapter(config, 20), true)),
   );
   const rng = rngFor(21, "rows");
   const group = (n: number): Group => ({

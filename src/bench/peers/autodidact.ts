@@ -2,12 +2,13 @@
 import { type Gpu, openGpu } from "../../gpu/device.ts";
 import { Graph } from "../../gpu/graph.ts";
 import { compile, Pace } from "../../gpu/plan.ts";
-import { type ModelConfig, tensorShapes } from "../../model/config.ts";
+import type { ModelConfig } from "../../model/config.ts";
 import { Generator } from "../../model/generate.ts";
 import type { PackedRow } from "../../model/packing.ts";
 import { runtimeOn } from "../../model/runtime.ts";
-import { FlatTensors, ModelWeights, type Runtime } from "../../model/weights.ts";
+import { ModelWeights, type Runtime } from "../../model/weights.ts";
 import { matmulNN } from "../../ops/matmul.ts";
+import type { Group } from "../../train/groups.ts";
 import { Trainer, type TrainerOptions } from "../../train/step.ts";
 import type { Contestant, Session } from "./contestant.ts";
 import {
@@ -27,9 +28,16 @@ export async function open(): Promise<Contestant> {
   return engineOn(gpu, runtimeOn(gpu));
 }
 
+/** −log π of the rows' answers, mean over the tokens. */
+export function likelihood(rows: readonly PackedRow[]): Group {
+  const answers = rows.flatMap((row) => row.answers);
+  const tokens = answers.reduce((sum, answer) => sum + answer.length, 0);
+  return { rows, pairs: 0, reference: [], sft: answers.map(() => 1 / tokens) };
+}
+
 type Works = { readonly [Name in keyof Contestant]: NonNullable<Contestant[Name]> } & {
-  /** One AdamW step a run on these rows, all weights: −log π of their answers, mean over the tokens. */
-  steps(config: ModelConfig, rows: readonly PackedRow[], options?: TrainerOptions): Promise<Session>;
+  /** One AdamW step a run on this group, all weights. */
+  steps(config: ModelConfig, group: Group, options?: TrainerOptions): Promise<Session>;
 };
 
 /** The engine on a device that is open already: the same works in Node. */
@@ -59,14 +67,11 @@ export function engineOn(gpu: Gpu, runtime: Runtime): Works {
     };
   }
 
-  async function steps(config: ModelConfig, rows: readonly PackedRow[], options?: TrainerOptions): Promise<Session> {
+  async function steps(config: ModelConfig, group: Group, options?: TrainerOptions): Promise<Session> {
     const weights = new ModelWeights(runtime, config, weightsOf(config));
-    const flat = (label: string) => new FlatTensors(device, label, tensorShapes(config));
-    const trainable = { lora: null, values: weights.values, grads: flat("gradients"), m: flat("m"), v: flat("v") };
+    const { values } = weights;
+    const trainable = { lora: null, values, grads: values.like("gradients"), m: values.like("m"), v: values.like("v") };
     const trainer = new Trainer(runtime, weights, trainable, new Pace(), options);
-    const answers = rows.flatMap((row) => row.answers);
-    const tokens = answers.reduce((sum, answer) => sum + answer.length, 0);
-    const group = { rows, pairs: 0, reference: [], sft: answers.map(() => 1 / tokens) };
     let step = 0;
     return {
       async run() {
@@ -86,7 +91,9 @@ export function engineOn(gpu: Gpu, runtime: Runtime): Works {
   const train = (work: TrainWork): Promise<Session> =>
     steps(
       work.config,
-      sequencesOf(work).map(([first, ...rest]) => ({ picture: null, prompt: [first as number], answers: [rest] })),
+      likelihood(
+        sequencesOf(work).map(([first, ...rest]) => ({ picture: null, prompt: [first as number], answers: [rest] })),
+      ),
     );
 
   async function decode(work: DecodeWork): Promise<Session> {
