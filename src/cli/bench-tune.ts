@@ -1,6 +1,7 @@
 /** `autodidact bench --tune`: measures every matmul kernel on the shapes that matter, and keeps the winners. */
+import type { ProductShape } from "../ops/context.ts";
 import { measurePeak, type Peak } from "../ops/peak.ts";
-import { type ProductShape, saveTuned, type Tuned, tune, tuningKey } from "../ops/tune.ts";
+import { abilitiesOf, saveTuned, type Tuned, tune, tuningKey } from "../ops/tune.ts";
 import type { NodeRuntime } from "./runtime.ts";
 import { fileTuningStore } from "./tuning-file.ts";
 
@@ -18,7 +19,9 @@ const SHAPES: readonly ProductShape[] = [
   nn(128, 64, 64),
   nn(128, 64, 176),
   nn(128, 176, 64),
+  nn(2048, 64, 8),
   { product: "nt", R: 2048, K: 64, N: 8 },
+  tn(2048, 64, 8),
   nn(256, 256, 256),
   nn(256, 256, 688),
   nn(1, 256, 688),
@@ -42,7 +45,8 @@ export async function benchTune(
   const peak = await measurePeak(runtime);
   const target = { ...runtime, subgroupMinSize: gpu.subgroupMinSize };
   const shapes = await tune(target, SHAPES, { now, until: now() + 1000 * seconds }, (tuned) => note(tuned.key));
-  await saveTuned(fileTuningStore(), tuningKey(gpu.summary), shapes);
+  const can = abilitiesOf(gpu.device, gpu.subgroupMinSize);
+  await saveTuned(fileTuningStore(), tuningKey(gpu.summary), can, shapes);
   return { adapter: gpu.summary.description, peak, shapes };
 }
 

@@ -3,7 +3,7 @@ import { create, globals } from "webgpu";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import { runtimeOn } from "../model/runtime.ts";
 import type { Runtime } from "../model/weights.ts";
-import { loadTuned, tuningKey } from "../ops/tune.ts";
+import { abilitiesOf, loadTuned, tuningKey } from "../ops/tune.ts";
 import { fileTuningStore } from "./tuning-file.ts";
 
 Object.assign(globalThis, globals);
@@ -21,6 +21,7 @@ export interface NodeRuntime {
  */
 export async function openNodeRuntime(): Promise<NodeRuntime> {
   const gpu = await openGpu(instance);
-  const tuned = await loadTuned(fileTuningStore(), tuningKey(gpu.summary));
+  const can = abilitiesOf(gpu.device, gpu.subgroupMinSize);
+  const tuned = await loadTuned(fileTuningStore(), tuningKey(gpu.summary), can);
   return { gpu, runtime: runtimeOn(gpu, { patient: true, tuned }) };
 }

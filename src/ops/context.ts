@@ -6,13 +6,26 @@ export interface OpContext {
   readonly variants: Variants;
 }
 
-/** Kernel families; "plain" runs everywhere, the others need subgroups of at least 4 or 8 lanes. */
-export type MatmulVariant = "plain" | "sg4" | "sg8";
+/** a b, a bᵀ and aᵀ b. */
+export type Product = "nn" | "nt" | "tn";
+
+/** Operands as in matmulNN, matmulNT and matmulTN: a is (R,K), the result has N columns. */
+export interface ProductShape {
+  readonly product: Product;
+  readonly R: number;
+  readonly K: number;
+  readonly N: number;
+}
+
+/** Kernel families: "sg4" and "sg8" need subgroups of at least 4 or 8 lanes, "tile" shared memory that costs little. */
+export type MatmulVariant = "plain" | "sg4" | "sg8" | "tile";
 export interface Variants {
   /** The family of the shapes that are not tuned. */
   readonly matmul: MatmulVariant;
-  /** Least lanes of a subgroup, where it is known; changes no result. */
+  /** Least lanes of a subgroup, where it is known. */
   readonly subgroup?: number;
   /** Tuned choices by shape: see `shapeKey` and `parseChoice` (variants.ts). */
   readonly tuned?: Readonly<Record<string, string>>;
+  /** Is told of every product that a plan is made of, so that what is needed can be tuned later; changes no result. */
+  readonly asked?: (shape: ProductShape) => void;
 }

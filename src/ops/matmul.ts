@@ -4,9 +4,9 @@
  * chooses; other sizes take matmul_any.
  */
 import { f32, grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
-import type { OpContext } from "./context.ts";
+import type { OpContext, Product } from "./context.ts";
 import { ELEMENTWISE, lanes } from "./lanes.ts";
-import { type Choice, chooseKernel, type Product, shapeKey } from "./variants.ts";
+import { type Choice, chooseKernel, shapeKey } from "./variants.ts";
 
 const dims = (tensor: Tensor): [number, number] => {
   if (tensor.shape.length !== 2)
@@ -74,6 +74,7 @@ function product(ctx: OpContext, kind: Product, { a, b, y, options }: Operands):
     anyProduct(ctx, kind, { R, K, N, plusRows }, { a, b, y, options });
     return;
   }
+  ctx.variants.asked?.({ product: kind, R: rowsA, K: columnsA, N });
   const key = shapeKey(kind, rowsA, columnsA, N);
   productOf(ctx, chooseKernel(ctx.variants, kind, { rows: R, K, N, key }), kind, { a, b, y, options });
 }
@@ -102,10 +103,10 @@ export function productOf(
   const WX = Math.min(16, N4);
   const WY = N < 32 ? Math.max(1, Math.floor(16 / WX)) : 1;
   const rows = kernel.rows * (kernel.narrow === "WX and WY" ? WY : 1);
-  const columns = kernel.narrow ? WX : kernel.columns;
+  const columns = kernel.whole ? N4 : kernel.narrow ? WX : kernel.columns;
   const extra = Z === 1 ? plus : undefined;
   g.dispatch({
-    shader: `${kernel.shader}${kind === "nt" ? "&NT=1" : ""}${half ? "&F16=1" : ""}${extra ? "&PLUS=1" : ""}`,
+    shader: `${kernel.shader}${kernel.whole ? `&COLS=${N4}` : ""}${kind === "nt" ? "&NT=1" : ""}${half ? "&F16=1" : ""}${extra ? "&PLUS=1" : ""}`,
     constants: {
       ACC: Z === 1 && accumulate ? 1 : 0,
       ...(kernel.narrow ? { WX } : {}),

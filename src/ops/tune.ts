@@ -11,23 +11,15 @@ import { rngFor } from "../base/rng.ts";
 import { Graph, type Tensor } from "../gpu/graph.ts";
 import type { Pipelines } from "../gpu/pipelines.ts";
 import { compile, type Plan } from "../gpu/plan.ts";
-import type { Variants } from "./context.ts";
+import type { Product, ProductShape, Variants } from "./context.ts";
 import { anyProduct, productOf } from "./matmul.ts";
 import { shaderNames, shaderSource } from "./shaders.ts";
-import { choiceName, chooseKernel, kernelsOf, type Product, parseChoice, shapeKey } from "./variants.ts";
+import { type Choice, choiceName, chooseKernel, kernelsOf, parseChoice, shapeKey } from "./variants.ts";
 
 /** Where tables of tuned choices are kept: IndexedDB in a page, files in Node. Values are JSON. */
 export interface TuningStore {
   get(key: string): Promise<string | null>;
   put(key: string, value: string): Promise<void>;
-}
-
-/** Operands as in matmulNN, matmulNT and matmulTN: a is (R,K). */
-export interface ProductShape {
-  readonly product: Product;
-  readonly R: number;
-  readonly K: number;
-  readonly N: number;
 }
 
 export type Trial =
@@ -61,26 +53,57 @@ export function tuningKey(adapter: {
   return [adapter.vendor, adapter.architecture, adapter.description, hash].join("|");
 }
 
-/** The choices of an adapter's table, {} if there is none. Entries that this version cannot read are left out. */
-export async function loadTuned(store: TuningStore, key: string): Promise<Readonly<Record<string, string>>> {
+/** What an adapter can run: lanes of its smallest subgroups (0: none), threads of a workgroup. */
+export interface Abilities {
+  readonly lanes: number;
+  readonly threads: number;
+}
+
+export function abilitiesOf(device: GPUDevice, subgroupMinSize: number): Abilities {
+  const lanes = device.features.has("subgroups") ? subgroupMinSize : 0;
+  return { lanes, threads: device.limits.maxComputeInvocationsPerWorkgroup };
+}
+
+/** Parts of a sum that a table may ask for. */
+const MOST_PARTS = 64;
+
+/**
+ * The choices of an adapter's table, {} if there is none or it is no table. Entries that this version cannot read, or
+ * this adapter cannot run, are left out.
+ */
+export async function loadTuned(
+  store: TuningStore,
+  key: string,
+  can: Abilities,
+): Promise<Readonly<Record<string, string>>> {
   const text = await store.get(key);
-  if (text === null) return {};
-  const table: unknown = JSON.parse(text);
-  const entries = Object.entries(table as Record<string, unknown>).filter(([shape, choice]) => {
-    const kind = shape.split(" ")[0] as Product;
-    return typeof choice === "string" && ["nn", "nt", "tn"].includes(kind) && isKnown(kind, choice);
+  const entries = Object.entries(tableOf(text ?? "{}")).filter(([shape, choice]) => {
+    const [, product, N] = /^(nn|nt|tn) \d+x\d+x(\d+)$/.exec(shape) ?? [];
+    const known = typeof choice === "string" ? choiceOf(product as Product | undefined, choice) : null;
+    return known !== null && runs(known, can, Number(N));
   });
   return Object.fromEntries(entries) as Record<string, string>;
 }
 
-function isKnown(product: Product, choice: string): boolean {
+function tableOf(text: string): Record<string, unknown> {
   try {
-    parseChoice(product, choice);
-    return true;
+    const table: unknown = JSON.parse(text);
+    return typeof table === "object" && table !== null ? (table as Record<string, unknown>) : {};
   } catch {
-    return false;
+    return {};
   }
 }
+
+function choiceOf(product: Product | undefined, choice: string): Choice | null {
+  try {
+    return product === undefined ? null : parseChoice(product, choice);
+  } catch {
+    return null;
+  }
+}
+
+const runs = ({ kernel, Z }: Pick<Choice, "kernel" | "Z">, { lanes, threads }: Abilities, N: number): boolean =>
+  kernel.lanes <= lanes && kernel.threads <= threads && Z <= MOST_PARTS && N <= (kernel.widest ?? N);
 
 /** Kernels that this device can run for a shape, each whole and, where it leaves a device idle, in parts; default first. */
 export function candidates(
@@ -91,9 +114,9 @@ export function candidates(
   const { rows, K, N } = sizesOf(shape);
   const standard = chooseKernel({ matmul: variants.matmul }, product, { rows, K, N, key: "" });
   const names = new Set([choiceName(standard)]);
-  const lanes = device.features.has("subgroups") ? subgroupMinSize : 0;
+  const can = abilitiesOf(device, subgroupMinSize);
   for (const [name, kernel] of Object.entries(kernelsOf(product))) {
-    if (kernel.lanes > lanes || kernel.threads > device.limits.maxComputeInvocationsPerWorkgroup) continue;
+    if (!runs({ kernel, Z: 1 }, can, N)) continue;
     if (name.startsWith("gemv") && rows > 16) continue;
     if (kernel.rows >= 4 * rows || kernel.columns * 4 >= 4 * N) continue; // mostly outside of y
     const groups = Math.ceil(rows / kernel.rows) * Math.ceil(N / 4 / kernel.columns);
@@ -113,9 +136,17 @@ export interface Budget {
   readonly now: () => number;
   readonly until: number;
   readonly rounds?: number;
+  /** Called between any two measurements, of a few milliseconds each; false ends the tuning. */
+  readonly goOn?: () => Promise<boolean>;
 }
 
-/** Tunes shape by shape until the time is up; at least the default of each shape that it begins is measured. */
+/** Ends a shape half-way: what was measured of it says nothing yet. */
+class Ended extends Error {}
+
+/**
+ * Tunes shape by shape until the time is up; at least the default of each shape that it begins is measured. A shape that
+ * `goOn` ends is not among the results.
+ */
 export async function tune(
   target: TuningDevice,
   shapes: readonly ProductShape[],
@@ -125,7 +156,11 @@ export async function tune(
   const results: Tuned[] = [];
   for (const shape of shapes) {
     if (budget.now() >= budget.until) break;
-    const tuned = await tuneShape(target, shape, budget);
+    const tuned = await tuneShape(target, shape, budget).catch((error: unknown) => {
+      if (error instanceof Ended) return null;
+      throw error;
+    });
+    if (tuned === null) break;
     results.push(tuned);
     onTuned(tuned);
   }
@@ -133,8 +168,13 @@ export async function tune(
 }
 
 /** Merges new choices into the adapter's table. */
-export async function saveTuned(store: TuningStore, key: string, tuned: readonly Tuned[]): Promise<void> {
-  const table = { ...(await loadTuned(store, key)), ...Object.fromEntries(tuned.map((t) => [t.key, t.winner])) };
+export async function saveTuned(
+  store: TuningStore,
+  key: string,
+  can: Abilities,
+  tuned: readonly Tuned[],
+): Promise<void> {
+  const table = { ...(await loadTuned(store, key, can)), ...Object.fromEntries(tuned.map((t) => [t.key, t.winner])) };
   await store.put(key, JSON.stringify(table));
 }
 
@@ -145,10 +185,14 @@ async function tuneShape(target: TuningDevice, shape: ProductShape, budget: Budg
   const operands = makeOperands(device, shape);
   const plans = new Map<string, { plan: Plan; times: number[] }>();
   const trials: Trial[] = [];
+  const breathe = async () => {
+    if (budget.goOn && !(await budget.goOn())) throw new Ended();
+  };
   try {
     const want = await operands.reference(target);
     for (const choice of choices) {
       if (plans.size > 0 && budget.now() >= budget.until) break;
+      await breathe();
       try {
         const { plan, error } = await operands.candidate(target, choice, want);
         if (error <= 1e-6 * sizesOf(shape).K) plans.set(choice, { plan, times: [] });
@@ -163,6 +207,7 @@ async function tuneShape(target: TuningDevice, shape: ProductShape, budget: Budg
     for (let round = 0; round < (budget.rounds ?? 5); round++) {
       if (round > 0 && budget.now() >= budget.until) break;
       for (const { plan, times } of plans.values()) {
+        await breathe();
         const { dispatches } = await plan.profile(1);
         times.push(dispatches.reduce((sum, { ms }) => sum + ms, 0));
       }

@@ -1,13 +1,15 @@
 import { expect, test } from "vitest";
 import { Pipelines } from "../../src/gpu/pipelines.ts";
+import type { MatmulVariant, Product } from "../../src/ops/context.ts";
 import { shaderSource } from "../../src/ops/shaders.ts";
 import { candidates, loadTuned, saveTuned, type TuningStore, tune, tuningKey } from "../../src/ops/tune.ts";
-import { variantRecord, variantsFrom } from "../../src/ops/variants.ts";
+import { chooseKernel, chooseVariants, variantRecord, variantsFrom } from "../../src/ops/variants.ts";
 import { openTestGpu } from "../gpu/open.ts";
 
 const gpu = await openTestGpu();
 const { device } = gpu;
 const variants = { matmul: "plain" as const };
+const can = { lanes: 8, threads: 256 };
 
 function memory(): TuningStore & { readonly table: Map<string, string> } {
   const table = new Map<string, string>();
@@ -34,6 +36,7 @@ test("a kernel with a wrong result cannot win, the others are timed, and the win
     "gemv-1 measured",
     "gemv-2 wrong",
     "gemv-4 measured",
+    "plain-1 measured",
     "plain-4 measured",
     "plain-8 measured",
   ]);
@@ -44,15 +47,30 @@ test("a kernel with a wrong result cannot win, the others are timed, and the win
   expect(pipelines.plans.size).toBe(0);
 
   const store = memory();
-  await saveTuned(store, "adapter", tuned ? [tuned] : []);
-  expect(await loadTuned(store, "adapter")).toEqual({ "nn 8x64x64": tuned?.winner });
+  await saveTuned(store, "adapter", can, tuned ? [tuned] : []);
+  expect(await loadTuned(store, "adapter", can)).toEqual({ "nn 8x64x64": tuned?.winner });
   expect(await tune(target, [shape], { now: () => 5, until: 5 })).toEqual([]);
 });
 
-test("a table's entries that this version cannot read are left out; another adapter or driver has another table", async () => {
+test("a table's entries that this version or adapter cannot run are left out; another adapter or driver has another table", async () => {
   const store = memory();
-  await store.put("a", '{"nn 8x64x64":"gone-9","xx 1x1x1":"plain-8","tn 64x8x8":"sg8-32/4"}');
-  expect(await loadTuned(store, "a")).toEqual({ "tn 64x8x8": "sg8-32/4" });
+  const table = {
+    "nn 8x64x64": "gone-9",
+    "xx 1x1x1": "plain-8",
+    "nn 8x64": "plain-8",
+    "nt 8x64x64": 5,
+    "nn 64x64x64": "skinny-2",
+    "nn 64x64x8": "skinny-2",
+    "tn 64x64x64": "sg8-32/999",
+    "tn 64x8x8": "sg8-32/4",
+  };
+  await store.put("a", JSON.stringify(table));
+  expect(await loadTuned(store, "a", can)).toEqual({ "nn 64x64x8": "skinny-2", "tn 64x8x8": "sg8-32/4" });
+  expect(await loadTuned(store, "a", { ...can, lanes: 4 })).toEqual({ "nn 64x64x8": "skinny-2" });
+  for (const broken of ["{", "null", "[1]", '"text"']) {
+    await store.put("b", broken);
+    expect(await loadTuned(store, "b", can)).toEqual({});
+  }
   const adapter = { vendor: "v", architecture: "a", description: "driver 1" };
   expect(tuningKey(adapter)).toMatch(/^v\|a\|driver 1\|[0-9a-f]{64}$/);
   expect(tuningKey({ ...adapter, description: "driver 2" })).not.toBe(tuningKey(adapter));
@@ -66,6 +84,41 @@ test("candidates need no subgroups that the device lacks; few rows get the kerne
   expect(names(8, 512, 512, 512)).toContain("sg8-32");
   expect(names(0, 512, 512, 512).filter((name) => name.startsWith("gemv"))).toEqual([]);
   expect(names(0, 1, 1024, 1024)).toContain("gemv-1/16");
+});
+
+test("the default fits the shape: rows of one token, few columns, large squares", () => {
+  const name = (matmul: MatmulVariant, product: Product, rows: number, K: number, N: number, subgroup = 32) =>
+    chooseKernel({ matmul, subgroup }, product, { rows, K, N, key: "" }).name;
+  expect(name("sg8", "nn", 1024, 1024, 1024)).toBe("sg8-32");
+  expect(name("sg8", "nn", 128, 64, 64)).toBe("sg8-16");
+  expect(name("sg8", "nn", 1, 256, 688)).toBe("plain-1");
+  expect(name("sg4", "nn", 4, 256, 688)).toBe("sg4-4");
+  expect(name("sg4", "nt", 2048, 64, 8)).toBe("sg4-skinny-2");
+  expect(name("plain", "nn", 2048, 64, 8)).toBe("skinny-2");
+  expect(name("sg8", "tn", 64, 2048, 8)).toBe("sg4-flip-8");
+  expect(name("sg8", "tn", 8, 2048, 64)).toBe("sg8-8");
+  expect(name("tile", "nn", 1024, 1024, 1024)).toBe("tile-64x64");
+  expect(name("tile", "nn", 128, 64, 64)).toBe("tile-32x32");
+  expect(name("tile", "nn", 2048, 64, 8, 0)).toBe("skinny-2");
+  expect(name("tile", "tn", 64, 2048, 64, 0)).toBe("plain-16");
+});
+
+test("a GPU gets tiles, a software adapter the broadcast of as many lanes as all its subgroups have", () => {
+  const features = ["subgroups"];
+  expect(chooseVariants({ features, subgroupMinSize: 32, fallback: false })).toEqual({ matmul: "tile", subgroup: 32 });
+  expect(chooseVariants({ features: [], subgroupMinSize: 32, fallback: false })).toEqual({ matmul: "tile" });
+  expect(chooseVariants({ features, subgroupMinSize: 8, fallback: true })).toEqual({ matmul: "sg8", subgroup: 8 });
+  expect(chooseVariants({ features, subgroupMinSize: 4, fallback: true })).toEqual({ matmul: "sg4", subgroup: 4 });
+  expect(chooseVariants({ features: [], subgroupMinSize: 4, fallback: true })).toEqual({ matmul: "plain" });
+});
+
+test("a tuning that is told to end leaves the shape that it was at out", async () => {
+  const shape = { product: "nn", R: 8, K: 64, N: 64 } as const;
+  const target = { device, pipelines: gpu.pipelines, variants, subgroupMinSize: 0 };
+  let left = 2;
+  const budget = { now: () => 0, until: 1, goOn: async () => left-- > 0 };
+  expect(await gpu.checked(() => tune(target, [shape], budget))).toEqual([]);
+  expect(gpu.pipelines.plans.size).toBe(0);
 });
 
 test("what a run journals of its kernels is what a replay can pin, and nothing else", () => {
