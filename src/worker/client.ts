@@ -144,6 +144,11 @@ export function createClient(): WorkerClient {
     endCalls(ended);
   };
 
+  const seen = (): void => {
+    if (threads.hasEngine) void threads.engine().then((engine) => engine.hide(document.hidden));
+  };
+  document.addEventListener("visibilitychange", seen);
+
   const tabs = new Tabs({
     locks: navigator.locks,
     channel: new BroadcastChannel("autodidact"),
@@ -261,6 +266,7 @@ export function createClient(): WorkerClient {
       return () => listeners[type].delete(callback);
     },
     async dispose() {
+      document.removeEventListener("visibilitychange", seen);
       await letGo();
       tabs.close();
     },

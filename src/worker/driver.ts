@@ -1,5 +1,5 @@
 /** Drives one run: start, pause, step, stop, resume, a visitor's questions, and the way back after a lost device. */
-import type { LoopEvent, Progress } from "../base/events.ts";
+import type { DeviceSummary, LoopEvent, Progress } from "../base/events.ts";
 import type { JudgedCandidate, Picture, Task } from "../base/records.ts";
 import type { OnnxScorer } from "../judge/jury.ts";
 import { redraw } from "../judge/pixels.ts";
@@ -24,7 +24,10 @@ export interface OpenEngine {
 }
 
 export interface DriverParts {
-  open(options: Pick<StartOptions, "powerPreference" | "gentle">): Promise<OpenEngine>;
+  /** `pinned`: the device that the run's newest events were computed on, whose kernels it goes on with. */
+  open(
+    options: Pick<StartOptions, "powerPreference" | "gentle"> & { readonly pinned?: DeviceSummary | undefined },
+  ): Promise<OpenEngine>;
   store(run: string): StorePort;
   judge(): Promise<OnnxScorer>;
   /** Takes the lock that makes every other tab read-only; null if another tab has it. */
@@ -70,7 +73,7 @@ export class Driver {
   private readonly parts: DriverParts;
   private active: Active | null = null;
   /** An engine for questions while no run is open. */
-  private idle: OpenEngine | null = null;
+  private questions: OpenEngine | null = null;
 
   constructor(parts: DriverParts) {
     this.parts = parts;
@@ -102,7 +105,8 @@ export class Driver {
     }
     const stored = await this.parts.store(options.run).state();
     if (!stored) throw new WorkerError("no-run", "There is no such run in this browser any more. Start a new one.");
-    const opened = await this.open(options.run, options, stored.contour, stored.seed);
+    const pinned = deviceOf(await this.parts.store(options.run).events({ since: 0 }));
+    const opened = await this.open(options.run, { ...options, pinned }, stored.contour, stored.seed);
     opened.emitted = options.since ?? stored.seq;
     await this.guarded(() => this.catchUp(opened));
     return this.go(opened, this.loopState(opened));
@@ -143,6 +147,12 @@ export class Driver {
     const state = this.show(active, "stopped");
     await this.close();
     return state;
+  }
+
+  /** No run is going on or held: nobody waits for the GPU. */
+  idle(): boolean {
+    const status = this.active?.status ?? "stopped";
+    return status === "finished" || status === "stopped";
   }
 
   state(): RunState | null {
@@ -226,17 +236,17 @@ export class Driver {
     this.active?.engine.interrupt();
     await this.active?.driving;
     await this.close();
-    await this.idle?.close();
-    this.idle = null;
+    await this.questions?.close();
+    this.questions = null;
   }
 
   private async idleEngine(): Promise<OpenEngine> {
-    if (this.idle) return this.idle;
+    if (this.questions) return this.questions;
     const opened = await this.parts.open({ powerPreference: "high-performance", gentle: false });
-    this.idle = opened;
+    this.questions = opened;
     void opened.lost.then(async () => {
-      if (this.idle !== opened) return;
-      this.idle = null;
+      if (this.questions !== opened) return;
+      this.questions = null;
       await opened.close();
     });
     return opened;
@@ -256,7 +266,7 @@ export class Driver {
   /** Lock, device, model, judge and loop of a run; an open run of this tab is closed first, it stays stored. */
   private async open(
     run: string,
-    options: Pick<StartOptions, "powerPreference" | "gentle">,
+    options: Parameters<DriverParts["open"]>[0],
     contour: LoopState["contour"],
     seed: number,
   ): Promise<Active> {
@@ -271,8 +281,7 @@ export class Driver {
       );
     let opened: OpenEngine | null = null;
     try {
-      opened = this.idle ?? (await this.parts.open(options));
-      this.idle = null;
+      opened = await this.openFor(options);
       opened.setGentle(options.gentle);
       const active: Active = {
         run,
@@ -299,6 +308,15 @@ export class Driver {
       unlock();
       throw error;
     }
+  }
+
+  /** The engine that answered questions serves a new run, too; a stored one wants the kernels that it began with. */
+  private async openFor(options: Parameters<DriverParts["open"]>[0]): Promise<OpenEngine> {
+    const { questions } = this;
+    this.questions = null;
+    if (questions && !options.pinned) return questions;
+    await questions?.close();
+    return this.parts.open(options);
   }
 
   private async compose(active: Active, contour: LoopState["contour"], seed: number): Promise<Loop> {
@@ -419,7 +437,7 @@ export class Driver {
   /** A device in place of the lost one, with everything on it anew. The brake keeps its position. */
   private async reopen(active: Active): Promise<void> {
     await active.opened.close().catch(() => undefined);
-    active.opened = await this.parts.open(active.options);
+    active.opened = await this.parts.open({ ...active.options, pinned: active.engine.device });
     active.lostMessage = null;
     active.engine.replace(active.opened.engine);
     this.watch(active);
@@ -466,6 +484,12 @@ export class Driver {
     return state;
   }
 }
+
+/** The GPU that computed the newest of these events. */
+const deviceOf = (events: readonly LoopEvent[]): DeviceSummary | undefined =>
+  events
+    .map((event) => (event.type === "started" || event.type === "restored" ? event.device : undefined))
+    .findLast((device) => device !== undefined);
 
 const rest = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 

@@ -7,23 +7,30 @@ import { Pace } from "../gpu/plan.ts";
 import type { OnnxScorer } from "../judge/jury.ts";
 import { loadModel } from "../model/hf.ts";
 import { runtimeOn } from "../model/runtime.ts";
+import type { ProductShape } from "../ops/context.ts";
+import { abilitiesOf, loadTuned, saveTuned, tune, tuningKey } from "../ops/tune.ts";
+import { shapeKey } from "../ops/variants.ts";
+import { openTuningStore } from "../store/tuning.ts";
 import { Engine } from "../train/engine.ts";
 import { decode } from "../world/vocabulary.ts";
 import {
   type AskOptions,
   type CorrectOptions,
   type Failure,
+  type Result,
   type RunState,
   runLock,
   type StartOptions,
 } from "./api.ts";
-import { Driver, type OpenEngine } from "./driver.ts";
+import { Driver, type DriverParts, type OpenEngine } from "./driver.ts";
 import { urlFiles } from "./files.ts";
 import type { JudgeApi } from "./judge.worker.ts";
 import { live } from "./liveness.ts";
+import { tunedChoices } from "./pinned.ts";
 import { remoteStore } from "./remote-store.ts";
 import { attempt, unwrap, WorkerError } from "./rpc.ts";
 import type { StoreApi } from "./store.worker.ts";
+import { Tuner } from "./tuner.ts";
 
 export interface Listeners {
   event(event: LoopEvent): void;
@@ -47,11 +54,12 @@ let lastProgress = 0;
 /** Asked for by the developer panel; kept over runs, whose devices come and go. */
 let tracing = false;
 let pipelines: Pipelines | null = null;
+const tables = openTuningStore();
+/** The GPU that was opened last is the one that is tuned. */
+let preferred: StartOptions["powerPreference"] = "high-performance";
 
-async function open({
-  powerPreference,
-  gentle,
-}: Pick<StartOptions, "powerPreference" | "gentle">): Promise<OpenEngine> {
+async function open({ powerPreference, gentle, pinned }: Parameters<DriverParts["open"]>[0]): Promise<OpenEngine> {
+  preferred = powerPreference;
   const model = await loadModel(urlFiles(modelUrl)).catch((error: unknown) => {
     const reason = error instanceof Error ? error.message : String(error);
     throw new WorkerError(
@@ -65,7 +73,9 @@ async function open({
   const pace = new Pace();
   const setGentle = (on: boolean) => Object.assign(pace, on ? GENTLE : PACE);
   setGentle(gentle);
-  const runtime = runtimeOn(gpu);
+  const can = abilitiesOf(gpu.device, gpu.subgroupMinSize);
+  const tuned = tunedChoices(pinned, gpu.summary) ?? (await loadTuned(tables, tuningKey(gpu.summary), can));
+  const runtime = runtimeOn(gpu, { tuned, asked: (shape) => tuner.asked(shape) });
   pipelines = runtime.pipelines;
   pipelines.trace.on = tracing;
   const engine = await Engine.create({
@@ -85,6 +95,46 @@ async function open({
       gpu.destroy();
     },
   };
+}
+
+/** Tunes on a device of its own, under the lock that a run of any tab holds. */
+async function tuneShapes(shapes: readonly ProductShape[], goOn: () => Promise<boolean>): Promise<void> {
+  await navigator.locks.request(runLock, { ifAvailable: true }, async (free) => {
+    if (!free) return;
+    const gpu = await openGpu(navigator.gpu, { powerPreference: preferred });
+    try {
+      const can = abilitiesOf(gpu.device, gpu.subgroupMinSize);
+      const key = tuningKey(gpu.summary);
+      const known = await loadTuned(tables, key, can);
+      const missing = shapes.filter(({ product, R, K, N }) => known[shapeKey(product, R, K, N)] === undefined);
+      const target = { ...runtimeOn(gpu), subgroupMinSize: gpu.subgroupMinSize };
+      for (const shape of missing) {
+        const found = await tune(target, [shape], { now: () => 0, until: 1, rounds: 3, goOn });
+        if (found.length === 0) return;
+        gpu.check();
+        await saveTuned(tables, key, can, found);
+      }
+    } finally {
+      gpu.destroy();
+    }
+  });
+}
+
+const tuner = new Tuner({
+  idle: () => driver.idle(),
+  tune: tuneShapes,
+  now: () => performance.now(),
+  rest: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+});
+
+/** Runs a call with the GPU to itself; when it is done, tuning may begin after a while. */
+async function called<T>(work: () => Promise<T>): Promise<Result<T>> {
+  await tuner.makeWay();
+  try {
+    return await attempt(work);
+  } finally {
+    tuner.wake();
+  }
 }
 
 /** An engine that is being ended in another tab gives the lock back within this time. */
@@ -130,7 +180,10 @@ const driver = new Driver({
     lastProgress = at;
     void listeners?.progress(progress);
   },
-  state: (state) => void listeners?.state(state),
+  state: (state) => {
+    if (state.status === "finished" || state.status === "stopped") tuner.wake();
+    void listeners?.state(state);
+  },
   failure: (failure) => void listeners?.failure(failure),
 });
 
@@ -144,20 +197,21 @@ const api = {
     store = wrap<StoreApi>(options.store);
     judge = wrap<JudgeApi>(options.judge);
   },
-  start: (options: StartOptions) => attempt(() => driver.start(options)),
-  resume: (options: Parameters<Driver["resume"]>[0]) => attempt(() => driver.resume(options)),
-  pause: () => attempt(() => driver.pause()),
-  step: () => attempt(() => driver.step()),
-  stop: () => attempt(() => driver.stop()),
+  start: (options: StartOptions) => called(() => driver.start(options)),
+  resume: (options: Parameters<Driver["resume"]>[0]) => called(() => driver.resume(options)),
+  pause: () => called(() => driver.pause()),
+  step: () => called(() => driver.step()),
+  stop: () => called(() => driver.stop()),
   release: (run: string) =>
     attempt(async () => {
       await driver.release(run);
       return null;
     }),
   state: () => driver.state(),
+  hide: (hidden: boolean) => tuner.hide(hidden),
   setGentle: (gentle: boolean) => driver.setGentle(gentle),
-  ask: (options: AskOptions) => attempt(() => driver.ask(options)),
-  correct: (options: CorrectOptions) => attempt(() => driver.correct(options)),
+  ask: (options: AskOptions) => called(() => driver.ask(options)),
+  correct: (options: CorrectOptions) => called(() => driver.correct(options)),
   trace: (on: boolean) =>
     attempt(() => {
       tracing = on;
