@@ -37,12 +37,21 @@ export interface Policy {
 }
 
 const STORAGE = 0x80 | 0x8 | 0x4;
-const CHUNK = 4; // tokens a submit, then one look at who has finished
+const LEAST_ROWS = 16;
 
 /** Rows of a plan that takes `active` ones: at most two sizes between powers of two, multiples of 16. */
 export function planRows(active: number, most: number): number {
-  const step = Math.max(16, 2 ** (Math.floor(Math.log2(Math.max(1, active - 1))) - 1));
+  const step = Math.max(LEAST_ROWS, 2 ** (Math.floor(Math.log2(Math.max(1, active - 1))) - 1));
   return Math.min(most, Math.ceil(active / step) * step);
+}
+
+/**
+ * Tokens a submit, then one look at who has finished: seldom where nobody can finish, a little less so where no smaller
+ * plan could take the others.
+ */
+function chunkOf(rows: number, stops: readonly number[]): number {
+  if (stops.length === 0) return 16;
+  return rows <= LEAST_ROWS ? 8 : 4;
 }
 
 const ended = (done: Uint32Array, row: number): boolean => ((done[row] as number) & 1) === 1;
@@ -140,7 +149,7 @@ export class Decoding {
     let plan = await this.decoder(planRows(rows.length, this.shape.G * K));
     let taken = 1;
     while (taken < Math.min(maxNew, TS)) {
-      const chunk = Math.min(CHUNK, Math.min(maxNew, TS) - taken);
+      const chunk = Math.min(chunkOf(rows.length, config.eos_token_id), Math.min(maxNew, TS) - taken);
       await plan.run(pace, chunk);
       taken += chunk;
       if (taken >= maxNew) break;
