@@ -10,6 +10,7 @@ const S4: u32 = 4u;
 const PARTS: u32 = 0u;
 const WINDOW: u32 = 0u;
 const BATCHES: u32 = 1u;
+#include attention_mask
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
 @group(0) @binding(2) var<storage, read> info: array<Info>;
 @group(0) @binding(3) var<storage, read> lse: array<f32>;
@@ -18,7 +19,6 @@ const BATCHES: u32 = 1u;
 @group(0) @binding(6) var<storage, read_write> dqkv: array<vec4f>;
 @group(0) @binding(7) var<storage, read_write> stats: array<vec2f>;
 override WG: u32 = 32;
-#include attention_mask
 
 @compute @workgroup_size(WG)
 fn main(

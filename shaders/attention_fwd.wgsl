@@ -14,6 +14,7 @@ const S4: u32 = 4u;
 const PARTS: u32 = 0u;
 const WINDOW: u32 = 0u;
 const BATCHES: u32 = 1u;
+#include attention_mask
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
@@ -21,7 +22,6 @@ const BATCHES: u32 = 1u;
 @group(0) @binding(5) var<storage, read_write> o: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 override WG: u32 = 32;
-#include attention_mask
 
 @compute @workgroup_size(WG)
 fn main(

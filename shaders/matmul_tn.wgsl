@@ -4,12 +4,10 @@
 // A thread owns 4 · QUADS rows of y and one vec4 of columns, and takes STEP rows of a and b at a time. BROADCAST: lane l
 // loads vec4 l mod QUADS of row l / QUADS mod STEP of a, and broadcasts it. That needs subgroups of at least
 // QUADS · STEP; the result does not depend on their size.
-// FLIP: for few columns. The roles of a and b change: a thread owns 4 · QUADS columns of y and four rows.
 #if BROADCAST: enable subgroups;
 const QUADS: u32 = 4u;
 const STEP: u32 = 1u;
 const BROADCAST: u32 = 0u;
-const FLIP: u32 = 0u;
 const F16: u32 = 0u;
 const PLUS: u32 = 0u;
 override WX: u32 = 16;
@@ -22,55 +20,33 @@ fn main(
   #if BROADCAST: @builtin(subgroup_invocation_id) lane: u32,
   @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
 ) {
-  // `few` is the operand whose columns a thread owns 4 · QUADS of, `many` the one of which it owns a vec4.
-  #if !FLIP
-    let few4 = p.R / 4u;
-    let many4 = p.N4;
-    let n = w.x * WX + l.x;
-    let m4 = w.y * QUADS;
-  #end
-  #if FLIP
-    let few4 = p.N4;
-    let many4 = p.R / 4u;
-    let n = w.y * WX + l.x;
-    let m4 = w.x * QUADS;
-  #end
-  let nn = min(n, many4 - 1u);
+  let R4 = p.R / 4u;
+  let n = w.x * WX + l.x;
+  let nn = min(n, p.N4 - 1u);
+  let m4 = w.y * QUADS;
   let begin = w.z * p.chunk;
   let end = min(begin + p.chunk, p.K4);
   #for q < QUADS
     #for i < 4: var c$q_$i = vec4f();
   #end
   #if BROADCAST
-    let column = min(m4 + lane % QUADS, few4 - 1u);
+    let column = min(m4 + lane % QUADS, R4 - 1u);
     let step = lane / QUADS % STEP;
   #end
   for (var k = begin; k < end; k += STEP) {
     // Rows past the end are loaded again and counted as zero.
-    #if BROADCAST
-      #if !FLIP: let own = a[min(k + step, end - 1u) * few4 + column];
-      #if FLIP: let own = loadB(min(k + step, end - 1u) * few4 + column);
-    #end
+    #if BROADCAST: let own = a[min(k + step, end - 1u) * R4 + column];
     var v: vec4f;
     #for s < STEP
-      #if !FLIP: let x$s = select(vec4f(), loadB(min(k + $su, end - 1u) * many4 + nn), k + $su < end);
-      #if FLIP: let x$s = select(vec4f(), a[min(k + $su, end - 1u) * many4 + nn], k + $su < end);
+      let x$s = select(vec4f(), loadB(min(k + $su, end - 1u) * p.N4 + nn), k + $su < end);
       #for q < QUADS
         #if BROADCAST: v = subgroupBroadcast(own, $su * QUADS + $qu);
-        #if !BROADCAST
-          #if !FLIP: v = a[min(k + $su, end - 1u) * few4 + min(m4 + $qu, few4 - 1u)];
-          #if FLIP: v = loadB(min(k + $su, end - 1u) * few4 + min(m4 + $qu, few4 - 1u));
-        #end
+        #if !BROADCAST: v = a[min(k + $su, end - 1u) * R4 + min(m4 + $qu, R4 - 1u)];
         c$q_0 += v.x * x$s; c$q_1 += v.y * x$s; c$q_2 += v.z * x$s; c$q_3 += v.w * x$s;
       #end
     #end
   }
   #for q < QUADS
-    #if !FLIP
-      #for i < 4: put(w.z, (m4 + $qu) * 4u + $iu, n, c$q_$i);
-    #end
-    #if FLIP
-      #for i < 4: put(w.z, 4u * n + $iu, m4 + $qu, vec4f(c$q_0[$i], c$q_1[$i], c$q_2[$i], c$q_3[$i]));
-    #end
+    #for i < 4: put(w.z, (m4 + $qu) * 4u + $iu, n, c$q_$i);
   #end
 }

@@ -17,8 +17,13 @@ export interface ProductShape {
   readonly N: number;
 }
 
-/** Kernel families: "sg4" and "sg8" need subgroups of at least 4 or 8 lanes, "tile" shared memory that costs little. */
-export type MatmulVariant = "plain" | "sg4" | "sg8" | "tile";
+/**
+ * Kernel families: "sg4" and "sg8" need subgroups of at least 4 or 8 lanes, "tile" shared memory that costs little, and
+ * "tile-sg8" both.
+ */
+export const FAMILIES = ["plain", "sg4", "sg8", "tile", "tile-sg8"] as const;
+export type MatmulVariant = (typeof FAMILIES)[number];
+
 export interface Variants {
   /** The family of the shapes that are not tuned. */
   readonly matmul: MatmulVariant;

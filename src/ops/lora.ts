@@ -3,8 +3,9 @@
  * of projection m, for all of them in one dispatch a pass; likewise their gradients. dW is never made.
  */
 import { type Dispatch, f32, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
-import type { MatmulVariant, OpContext } from "./context.ts";
+import type { OpContext } from "./context.ts";
 import { reduceSum } from "./matmul.ts";
+import { broadcastLanes } from "./variants.ts";
 
 /** One projection of a group: its columns in y, and the places of its factors in the flat tensor, in elements. */
 export interface LoraMember {
@@ -40,7 +41,6 @@ export interface Lora extends LoraFactors {
 
 const WG = 16;
 const PARTS_BYTES = 2 ** 24;
-const LANES: Readonly<Record<MatmulVariant, 1 | 4 | 8>> = { plain: 1, sg4: 4, sg8: 8 };
 
 /** vec4 of a factor's columns that a thread takes: as many as its subgroup loads at once. */
 const tileOf = (lanes: number, rank: number): number => (lanes !== 4 && (rank / 4) % 2 === 0 ? 2 : 1);
@@ -59,7 +59,7 @@ function skinny(ctx: OpContext, wide: Tensor, lora: Lora, kind: "nn" | "nt", sca
   const { g } = ctx;
   const [R, W] = wide.shape as [number, number];
   const { rank, members } = lora;
-  const lanes = LANES[ctx.variants.matmul];
+  const lanes = broadcastLanes(ctx.variants.matmul);
   const J = tileOf(lanes, rank);
   const ROWS = 2;
   const z = g.temp(name, [R, members.length * rank], true);
@@ -90,7 +90,7 @@ function wide(
 ): void {
   const [R, W] = y.shape as [number, number];
   const { rank, members } = lora;
-  const lanes = LANES[ctx.variants.matmul];
+  const lanes = broadcastLanes(ctx.variants.matmul);
   const loads = lanes > 1 ? 2 : 8;
   const columns = kind === "nn" ? Math.max(...members.map(({ width }) => width)) : W;
   ctx.g.dispatch({
@@ -132,7 +132,7 @@ export function loraBackward(ctx: OpContext, x: Tensor, z: Tensor, lora: Lora, d
   shared.pending = true;
   const { parts } = shared;
   const Z = parts.shape[0] as number;
-  const lanes = LANES[ctx.variants.matmul];
+  const lanes = broadcastLanes(ctx.variants.matmul);
   const J = tileOf(lanes, rank);
   const columns = Math.max(K, ...members.map(({ width }) => width));
   wantShape("lora", parts, [Z, factors.size]);

@@ -103,10 +103,10 @@ export function productOf(
   const WX = Math.min(16, N4);
   const WY = N < 32 ? Math.max(1, Math.floor(16 / WX)) : 1;
   const rows = kernel.rows * (kernel.narrow === "WX and WY" ? WY : 1);
-  const columns = kernel.whole ? N4 : kernel.narrow ? WX : kernel.columns;
+  const columns = kernel.narrow ? WX : kernel.columns;
   const extra = Z === 1 ? plus : undefined;
   g.dispatch({
-    shader: `${kernel.shader}${kernel.whole ? `&COLS=${N4}` : ""}${kind === "nt" ? "&NT=1" : ""}${half ? "&F16=1" : ""}${extra ? "&PLUS=1" : ""}`,
+    shader: `${kernel.shader}${kind === "nt" ? "&NT=1" : ""}${half ? "&F16=1" : ""}${extra ? "&PLUS=1" : ""}`,
     constants: {
       ACC: Z === 1 && accumulate ? 1 : 0,
       ...(kernel.narrow ? { WX } : {}),

@@ -78,9 +78,9 @@ export async function loadTuned(
 ): Promise<Readonly<Record<string, string>>> {
   const text = await store.get(key);
   const entries = Object.entries(tableOf(text ?? "{}")).filter(([shape, choice]) => {
-    const [, product, N] = /^(nn|nt|tn) \d+x\d+x(\d+)$/.exec(shape) ?? [];
+    const [, product] = /^(nn|nt|tn) \d+x\d+x\d+$/.exec(shape) ?? [];
     const known = typeof choice === "string" ? choiceOf(product as Product | undefined, choice) : null;
-    return known !== null && runs(known, can, Number(N));
+    return known !== null && runs(known, can);
   });
   return Object.fromEntries(entries) as Record<string, string>;
 }
@@ -102,8 +102,8 @@ function choiceOf(product: Product | undefined, choice: string): Choice | null {
   }
 }
 
-const runs = ({ kernel, Z }: Pick<Choice, "kernel" | "Z">, { lanes, threads }: Abilities, N: number): boolean =>
-  kernel.lanes <= lanes && kernel.threads <= threads && Z <= MOST_PARTS && N <= (kernel.widest ?? N);
+const runs = ({ kernel, Z }: Pick<Choice, "kernel" | "Z">, { lanes, threads }: Abilities): boolean =>
+  kernel.lanes <= lanes && kernel.threads <= threads && Z <= MOST_PARTS;
 
 /** Kernels that this device can run for a shape, each whole and, where it leaves a device idle, in parts; default first. */
 export function candidates(
@@ -116,7 +116,7 @@ export function candidates(
   const names = new Set([choiceName(standard)]);
   const can = abilitiesOf(device, subgroupMinSize);
   for (const [name, kernel] of Object.entries(kernelsOf(product))) {
-    if (!runs({ kernel, Z: 1 }, can, N)) continue;
+    if (!runs({ kernel, Z: 1 }, can)) continue;
     if (name.startsWith("gemv") && rows > 16) continue;
     if (kernel.rows >= 4 * rows || kernel.columns * 4 >= 4 * N) continue; // mostly outside of y
     const groups = Math.ceil(rows / kernel.rows) * Math.ceil(N / 4 / kernel.columns);

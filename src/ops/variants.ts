@@ -4,7 +4,7 @@
  * A choice is a text, so that a run can journal what it is pinned to and a replay can take it from there: a kernel's
  * name, or `name/Z` where the sum is split into Z parts ("sg8-16", "tile-64x64/4").
  */
-import type { Product, Variants } from "./context.ts";
+import { FAMILIES, type MatmulVariant, type Product, type Variants } from "./context.ts";
 
 export interface Kernel {
   /** Shader with its constants, without those of the operands (NT, F16, PLUS). */
@@ -12,15 +12,11 @@ export interface Kernel {
   /** Rows of y and vec4 columns of y that a workgroup owns. */
   readonly rows: number;
   readonly columns: number;
-  /** It takes this many columns of y at most. */
-  readonly widest?: number;
   /** Least lanes of a subgroup that it needs, 0 if it uses no subgroups. */
   readonly lanes: number;
   readonly threads: number;
   /** Its workgroup may be narrower where y has few columns: the overrides WX and, for nn and nt, WY. */
   readonly narrow?: "WX" | "WX and WY";
-  /** Its constant COLS is the number of vec4 columns of y, all of which a workgroup owns. */
-  readonly whole?: true;
 }
 
 const broadcast = (lanes: 4 | 8, loads: number): Kernel => ({
@@ -52,25 +48,6 @@ const gemv = (ROWS: number): Kernel => ({
   lanes: 0,
   threads: 128,
 });
-/** Below this many columns the kernels that own 64 of them waste most of their threads. */
-const NARROW = 32;
-const skinny = (ROWS: number, lanes: 0 | 4): Kernel => ({
-  shader: `matmul_skinny?ROWS=${ROWS}&BROADCAST=${lanes > 0 ? 1 : 0}`,
-  rows: 32 * ROWS,
-  columns: 1,
-  widest: NARROW - 4,
-  lanes,
-  threads: 32,
-  whole: true,
-});
-const flipped = (QUADS: number, STEP: number, lanes: 0 | 4): Kernel => ({
-  shader: `matmul_tn?FLIP=1&QUADS=${QUADS}&STEP=${STEP}&BROADCAST=${lanes > 0 ? 1 : 0}`,
-  rows: 64,
-  columns: QUADS,
-  widest: NARROW - 4,
-  lanes,
-  threads: 16,
-});
 const transposed = (QUADS: number, STEP: number, lanes: 0 | 4 | 8): Kernel => ({
   shader: `matmul_tn?QUADS=${QUADS}&STEP=${STEP}&BROADCAST=${lanes > 0 ? 1 : 0}`,
   rows: 4 * QUADS,
@@ -98,12 +75,6 @@ const NN: Readonly<Record<string, Kernel>> = {
   "gemv-1": gemv(1),
   "gemv-2": gemv(2),
   "gemv-4": gemv(4),
-  "skinny-1": skinny(1, 0),
-  "skinny-2": skinny(2, 0),
-  "skinny-4": skinny(4, 0),
-  "sg4-skinny-1": skinny(1, 4),
-  "sg4-skinny-2": skinny(2, 4),
-  "sg4-skinny-4": skinny(4, 4),
 };
 
 /** y = aᵀ b. */
@@ -115,8 +86,6 @@ const TN: Readonly<Record<string, Kernel>> = {
   "sg8-8": transposed(2, 4, 8),
   "sg8-16": transposed(4, 2, 8),
   "sg8-32": transposed(8, 1, 8),
-  "flip-8": flipped(2, 1, 0),
-  "sg4-flip-8": flipped(2, 2, 4),
 };
 
 export const kernelsOf = (product: Product): Readonly<Record<string, Kernel>> => (product === "tn" ? TN : NN);
@@ -158,16 +127,11 @@ export function chooseKernel(
 ): Choice {
   const tuned = variants.tuned?.[key];
   if (tuned !== undefined) return parseChoice(product, tuned);
-  const family = variants.matmul;
-  const lanes = family === "plain" || (family === "tile" && (variants.subgroup ?? 0) < 4) ? "" : "sg4-";
-  if (product !== "tn") {
-    if (N < NARROW) return parseChoice(product, `${lanes}skinny-2`);
-    if (family === "tile") return parseChoice(product, tileFor(rows, N));
-    return parseChoice(product, blockFor(family, rows, N));
-  }
-  const wide = family === "tile" ? ((variants.subgroup ?? 0) < 8 ? "plain" : "sg8") : family;
-  const name = N < NARROW ? `${lanes}flip-8` : `${wide}-${rows <= 8 ? 8 : 16}`;
-  const choice = parseChoice(product, name);
+  // Kernels that own 64 columns waste most of their threads on few; the plain ones grow narrower.
+  const family = N < 32 ? "plain" : variants.matmul;
+  if (product !== "tn")
+    return parseChoice(product, family.startsWith("tile") ? tileFor(rows, N) : blockFor(laneFamily(family), rows, N));
+  const choice = parseChoice(product, `${laneFamily(family)}-${rows <= 8 ? 8 : 16}`);
   const tiles = Math.ceil(rows / choice.kernel.rows) * Math.ceil(N / 4 / choice.kernel.columns);
   // Enough workgroups to fill a device, parts of at least 64 rows.
   return { ...choice, Z: Math.max(1, Math.min(Math.floor(K / 64), Math.ceil(64 / tiles))) };
@@ -191,27 +155,34 @@ function tileFor(rows: number, N: number): string {
 /** What a run journals of the kernels that it is pinned to: the family, and every tuned shape. */
 export const variantRecord = ({ matmul, tuned }: Variants): Readonly<Record<string, string>> => ({ matmul, ...tuned });
 
+const isFamily = (name: string | undefined): name is MatmulVariant => FAMILIES.some((family) => family === name);
+
 /** The variants of a journalled record, to replay a run with. Throws for a kernel that this version does not have. */
 export function variantsFrom(record: Readonly<Record<string, string>>): Variants {
   const { matmul, ...tuned } = record;
-  if (matmul !== "plain" && matmul !== "sg4" && matmul !== "sg8" && matmul !== "tile")
-    throw new Error(`matmul: there is no kernel family ${matmul} in this version`);
+  if (!isFamily(matmul)) throw new Error(`matmul: there is no kernel family ${matmul} in this version`);
   for (const [shape, choice] of Object.entries(tuned)) parseChoice(shape.split(" ")[0] as Product, choice);
   return { matmul, tuned };
 }
+
+/** The register kernels of a family: what tiles are made for, nn and nt, they are not needed for. */
+const laneFamily = (family: MatmulVariant): "plain" | "sg4" | "sg8" =>
+  family === "tile" ? "plain" : family === "tile-sg8" ? "sg8" : family;
+
+/** Lanes that the kernels of a family broadcast over, 1: none. */
+export const broadcastLanes = (family: MatmulVariant): 1 | 4 | 8 =>
+  (({ plain: 1, sg4: 4, sg8: 8 }) as const)[laneFamily(family)];
 
 /**
  * Attention: keys a turn, loaded by as many lanes and broadcast, and threads of a workgroup. A workgroup is one subgroup
  * where subgroups have 8 lanes, so that none of its queries waits for the keys of another.
  */
-export function attentionKernel(variants: Variants): { LANES: 1 | 4 | 8; WG: number } {
-  const { matmul, subgroup = 32 } = variants;
-  const family = matmul === "tile" ? ((variants.subgroup ?? 0) < 8 ? "plain" : "sg8") : matmul;
-  return { LANES: ({ plain: 1, sg4: 4, sg8: 8 } as const)[family], WG: Math.min(64, Math.max(8, subgroup)) };
+export function attentionKernel({ matmul, subgroup = 32 }: Variants): { LANES: 1 | 4 | 8; WG: number } {
+  return { LANES: broadcastLanes(matmul), WG: Math.min(64, Math.max(8, subgroup)) };
 }
 
 /**
- * Kernel family for an adapter: tiles of shared memory on a GPU. On a software adapter, where a barrier costs microseconds,
+ * Kernel family for an adapter: tiles of shared memory on a GPU, with broadcast for what has no tiles. On a software adapter, where a barrier costs microseconds,
  * the broadcast kernels, which read lanes 0…3 or 0…7, so that every subgroup must have that many: `subgroupMinSize` says
  * so. Their result does not depend on the subgroup size.
  */
@@ -221,7 +192,7 @@ export function chooseVariants(adapter: {
   readonly fallback: boolean;
 }): Variants {
   const subgroup = adapter.features.includes("subgroups") ? adapter.subgroupMinSize : 0;
-  if (!adapter.fallback) return { matmul: "tile", ...(subgroup > 0 ? { subgroup } : {}) };
+  if (!adapter.fallback) return subgroup >= 8 ? { matmul: "tile-sg8", subgroup } : { matmul: "tile" };
   if (subgroup >= 8) return { matmul: "sg8", subgroup };
   return subgroup >= 4 ? { matmul: "sg4", subgroup } : { matmul: "plain" };
 }

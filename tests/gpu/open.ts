@@ -27,6 +27,7 @@ export async function openTestGpu(): Promise<TestGpu> {
     "plain",
     ...(lanes >= 4 ? ["sg4" as const] : []),
     ...(lanes >= 8 ? ["sg8" as const] : []),
+    lanes >= 8 ? "tile-sg8" : "tile",
   ];
   return {
     ...gpu,

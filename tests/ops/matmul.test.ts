@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { rngFor } from "../../src/base/rng.ts";
 import { Graph } from "../../src/gpu/graph.ts";
 import { compile } from "../../src/gpu/plan.ts";
-import { matmulNN, matmulTN, transpose } from "../../src/ops/matmul.ts";
+import { matmulNN, matmulNT, matmulTN, transpose } from "../../src/ops/matmul.ts";
 import { openTestGpu } from "../gpu/open.ts";
 import * as reference from "../reference/matmul.ts";
 import { worstOf } from "./check.ts";
@@ -10,28 +10,31 @@ import { worstOf } from "./check.ts";
 const gpu = await openTestGpu();
 const bits = (data: Float32Array) => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
 
-/** y = scale · a b (or aᵀ b) onto what y holds, in every variant; the same bits on repeat. */
+const PRODUCTS = { NN: matmulNN, NT: matmulNT, TN: matmulTN };
+
+/** y = scale · a b (or a bᵀ, aᵀ b) onto what y holds, in every variant; the same bits on repeat. */
 async function check(
-  kind: "NN" | "TN",
+  kind: keyof typeof PRODUCTS,
   [R, K, N]: readonly [number, number, number],
   scale: number,
   accumulate: boolean,
 ): Promise<void> {
   const rng = rngFor(1, kind, R, K, N);
   const normals = (size: number) => Float32Array.from({ length: size }, () => rng.normal());
-  // NN: a (R,K), b (K,N), y (R,N).  TN: a (R,K), b (R,N), y (K,N).
-  const [rowsB, rowsY] = kind === "NN" ? [K, R] : [R, K];
-  const [a, b, y0] = [normals(R * K), normals(rowsB * N), normals(rowsY * N)];
+  // NN: a (R,K), b (K,N), y (R,N).  NT: a (R,K), b (N,K), y (R,N).  TN: a (R,K), b (R,N), y (K,N).
+  const shapeB = ({ NN: [K, N], NT: [N, K], TN: [R, N] } as const)[kind];
+  const rowsY = kind === "TN" ? K : R;
+  const [a, b, y0] = [normals(R * K), normals(shapeB[0] * shapeB[1]), normals(rowsY * N)];
   const [a64, b64] = [Float64Array.from(a), Float64Array.from(b)];
   const product =
-    kind === "NN"
-      ? reference.matmul(a64, b64, R, K, N, scale)
+    kind !== "TN"
+      ? reference.matmul(a64, kind === "NN" ? b64 : reference.transpose(b64, N, K), R, K, N, scale)
       : reference.matmul(reference.transpose(a64, R, K), b64, K, R, N, scale);
   const want = product.map((value, i) => value + (accumulate ? (y0[i] as number) : 0));
   for (const matmul of gpu.variants) {
     const g = new Graph();
-    const [ta, tb, ty] = [g.input("a", [R, K]), g.input("b", [rowsB, N]), g.input("y", [rowsY, N])];
-    (kind === "NN" ? matmulNN : matmulTN)({ g, variants: { matmul } }, ta, tb, ty, { scale, accumulate });
+    const [ta, tb, ty] = [g.input("a", [R, K]), g.input("b", shapeB), g.input("y", [rowsY, N])];
+    PRODUCTS[kind]({ g, variants: { matmul } }, ta, tb, ty, { scale, accumulate });
     await gpu.checked(async () => {
       const plan = await compile(kind, g, gpu.device, gpu.pipelines);
       const results: Float32Array[] = [];
@@ -67,6 +70,11 @@ const NN = [
 test.each(NN)("y = a b, %i × %i × %i, all variants", (...size) => check("NN", size, 1, false));
 test.each(NN)("y += 0.5 a b, %i × %i × %i, all variants", (...size) => check("NN", size, 0.5, true));
 
+test.each(NN)("y = a bᵀ and y += −2 a bᵀ, %i × %i × %i, all variants", async (...size) => {
+  await check("NT", size, 1, false);
+  await check("NT", size, -2, true);
+});
+
 const TN = [
   [1, 4, 4],
   [3, 8, 12],
@@ -95,6 +103,7 @@ test.each(ODD)("odd sizes: y = a b and y += 3 a b, %i × %i × %i", async (...si
   await check("NN", size, 1, false);
   await check("NN", size, 3, true);
 });
+test.each(ODD)("odd sizes: y = a bᵀ, %i × %i × %i", (...size) => check("NT", size, 1, false));
 test.each(ODD)("odd sizes: y = aᵀ b and y += 3 aᵀ b, %i × %i × %i", async (...size) => {
   await check("TN", size, 1, false);
   await check("TN", size, 3, true);

@@ -59,14 +59,18 @@ test("a table's entries that this version or adapter cannot run are left out; an
     "xx 1x1x1": "plain-8",
     "nn 8x64": "plain-8",
     "nt 8x64x64": 5,
-    "nn 64x64x64": "skinny-2",
-    "nn 64x64x8": "skinny-2",
+    "nn 64x64x64": "tile-64x64",
+    "nn 64x64x8": "sg4-8",
     "tn 64x64x64": "sg8-32/999",
     "tn 64x8x8": "sg8-32/4",
   };
   await store.put("a", JSON.stringify(table));
-  expect(await loadTuned(store, "a", can)).toEqual({ "nn 64x64x8": "skinny-2", "tn 64x8x8": "sg8-32/4" });
-  expect(await loadTuned(store, "a", { ...can, lanes: 4 })).toEqual({ "nn 64x64x8": "skinny-2" });
+  expect(await loadTuned(store, "a", can)).toEqual({
+    "nn 64x64x64": "tile-64x64",
+    "nn 64x64x8": "sg4-8",
+    "tn 64x8x8": "sg8-32/4",
+  });
+  expect(await loadTuned(store, "a", { lanes: 4, threads: 64 })).toEqual({ "nn 64x64x8": "sg4-8" });
   for (const broken of ["{", "null", "[1]", '"text"']) {
     await store.put("b", broken);
     expect(await loadTuned(store, "b", can)).toEqual({});
@@ -87,25 +91,28 @@ test("candidates need no subgroups that the device lacks; few rows get the kerne
 });
 
 test("the default fits the shape: rows of one token, few columns, large squares", () => {
-  const name = (matmul: MatmulVariant, product: Product, rows: number, K: number, N: number, subgroup = 32) =>
-    chooseKernel({ matmul, subgroup }, product, { rows, K, N, key: "" }).name;
+  const name = (matmul: MatmulVariant, product: Product, rows: number, K: number, N: number) =>
+    chooseKernel({ matmul }, product, { rows, K, N, key: "" }).name;
   expect(name("sg8", "nn", 1024, 1024, 1024)).toBe("sg8-32");
   expect(name("sg8", "nn", 128, 64, 64)).toBe("sg8-16");
   expect(name("sg8", "nn", 1, 256, 688)).toBe("plain-1");
   expect(name("sg4", "nn", 4, 256, 688)).toBe("sg4-4");
-  expect(name("sg4", "nt", 2048, 64, 8)).toBe("sg4-skinny-2");
-  expect(name("plain", "nn", 2048, 64, 8)).toBe("skinny-2");
-  expect(name("sg8", "tn", 64, 2048, 8)).toBe("sg4-flip-8");
+  expect(name("sg4", "nt", 2048, 64, 8)).toBe("plain-8");
+  expect(name("sg8", "tn", 64, 2048, 8)).toBe("plain-16");
   expect(name("sg8", "tn", 8, 2048, 64)).toBe("sg8-8");
   expect(name("tile", "nn", 1024, 1024, 1024)).toBe("tile-64x64");
   expect(name("tile", "nn", 128, 64, 64)).toBe("tile-32x32");
-  expect(name("tile", "nn", 2048, 64, 8, 0)).toBe("skinny-2");
-  expect(name("tile", "tn", 64, 2048, 64, 0)).toBe("plain-16");
+  expect(name("tile-sg8", "nn", 128, 64, 8)).toBe("plain-8");
+  expect(name("tile", "tn", 64, 2048, 64)).toBe("plain-16");
+  expect(name("tile-sg8", "tn", 64, 2048, 64)).toBe("sg8-16");
 });
 
 test("a GPU gets tiles, a software adapter the broadcast of as many lanes as all its subgroups have", () => {
   const features = ["subgroups"];
-  expect(chooseVariants({ features, subgroupMinSize: 32, fallback: false })).toEqual({ matmul: "tile", subgroup: 32 });
+  expect(chooseVariants({ features, subgroupMinSize: 32, fallback: false })).toEqual({
+    matmul: "tile-sg8",
+    subgroup: 32,
+  });
   expect(chooseVariants({ features: [], subgroupMinSize: 32, fallback: false })).toEqual({ matmul: "tile" });
   expect(chooseVariants({ features, subgroupMinSize: 8, fallback: true })).toEqual({ matmul: "sg8", subgroup: 8 });
   expect(chooseVariants({ features, subgroupMinSize: 4, fallback: true })).toEqual({ matmul: "sg4", subgroup: 4 });
