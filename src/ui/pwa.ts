@@ -80,9 +80,13 @@ async function register(onState: (state: OfflineState) => void): Promise<Service
     onState({ kind: "unavailable", detail: t().update.devServer });
     return null;
   }
-  // Every open tab goes to the new version together; the first visit has no version before it.
-  if (navigator.serviceWorker.controller)
-    navigator.serviceWorker.addEventListener("controllerchange", () => location.reload());
+  // Every open tab goes to the new version together. On the first visit the first change is no update: the worker that
+  // was just installed takes this page.
+  let controlled = navigator.serviceWorker.controller !== null;
+  navigator.serviceWorker.addEventListener("controllerchange", () => {
+    if (controlled) location.reload();
+    controlled = true;
+  });
   try {
     const registration = await navigator.serviceWorker.register(new URL("sw.js", document.baseURI), {
       updateViaCache: "none",

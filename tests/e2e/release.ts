@@ -13,8 +13,18 @@ export function copyOfPage(): { readonly folder: string; remove(): void } {
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-/** A version with another title; `sha256` is what its list says about index.html (the truth, if left out). */
-export function release(folder: string, title: string, { sha256 }: { sha256?: string } = {}): void {
+/** The bundled base's weights, below the page's folder. */
+const WEIGHTS = "models/policy/model.safetensors";
+
+/**
+ * A version with another title; `sha256` is what its list says about index.html (the truth, if left out). With
+ * `otherBase` its base model has other weights, by one bit.
+ */
+export function release(
+  folder: string,
+  title: string,
+  { sha256, otherBase = false }: { sha256?: string; otherBase?: boolean } = {},
+): void {
   const html = readFileSync(join(pageFolder, "index.html"), "utf8");
   const changed = html.replace("<title>Autodidact", `<title>${title}`);
   const actual = createHash("sha256").update(changed).digest("hex");
@@ -22,7 +32,17 @@ export function release(folder: string, title: string, { sha256 }: { sha256?: st
   const listed = createHash("sha256").update(html).digest("hex");
   if (!worker.includes(listed)) throw new Error("sw.js does not list index.html");
   writeFileSync(join(folder, "index.html"), changed);
-  writeFileSync(join(folder, "sw.js"), worker.replace(listed, sha256 ?? actual));
+  const listing = worker.replace(listed, sha256 ?? actual);
+  writeFileSync(join(folder, "sw.js"), otherBase ? withOtherBase(folder, listing) : listing);
+}
+
+function withOtherBase(folder: string, worker: string): string {
+  const weights = readFileSync(join(pageFolder, WEIGHTS));
+  const before = createHash("sha256").update(weights).digest("hex");
+  const last = weights.length - 4; // the lowest bit of the last number
+  weights[last] = (weights[last] as number) ^ 1;
+  writeFileSync(join(folder, WEIGHTS), weights);
+  return worker.replaceAll(before, createHash("sha256").update(weights).digest("hex"));
 }
 
 /** Looks for a new version and returns the state in which its installation ends. */
