@@ -79,7 +79,8 @@ async function answer(request: Request, path: string): Promise<Response> {
   const headers = new Headers(stored.headers);
   const wanted = path === "sandbox.html" ? __SANDBOX_HEADERS__ : __PAGE_HEADERS__;
   for (const [name, value] of Object.entries(wanted)) headers.set(name, value);
-  return new Response(stored.body, { headers });
+  // Not the stream of the body: as long as somebody reads it slowly, this version could not give way to the next.
+  return new Response(await stored.blob(), { headers });
 }
 
 function hex(bytes: ArrayBuffer): string {

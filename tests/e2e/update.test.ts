@@ -79,8 +79,8 @@ test("a version with another base names the runs that cannot go on, keeps them, 
     expect(await eventsOf(page)).toEqual(before);
     await page.getByRole("link", { name: "Runs", exact: true }).click();
     await page.locator(".run-table tbody tr", { hasText: run }).getByRole("button", { name: "Resume" }).click();
-    await page.getByRole("alert").getByText("adapters belong to other base weights").waitFor();
-    await page.getByRole("alert").getByText("The run can be looked at and exported").waitFor();
+    await page.getByRole("alert").getByText("adapters belong to other base weights").first().waitFor();
+    await page.getByRole("alert").getByText("The run can be looked at and exported").first().waitFor();
     const exported = await page.evaluate(async () => {
       const result = await window.autodidact.exportRun();
       return result.ok ? Array.from(result.value) : result.message;
