@@ -21,6 +21,8 @@ export const faults = defineCommand({
     const { described } = await import("../faults/scenario.ts");
     const { tableOf, withBlock } = await import("../faults/table.ts");
     const seeds = values.seeds === null ? range(values.seed, values.runs) : listed(values.seeds);
+    const document = values.out === null ? null : { file: values.out, text: await readFile(values.out, "utf8") };
+    if (document) withBlock(document.text, ""); // a file without the markers is refused before an hour of runs
     const matrix = await openMatrix();
     const began = performance.now();
     const results = [];
@@ -36,8 +38,7 @@ export const faults = defineCommand({
     const failed = results.filter(({ played }) => played.problems.length > 0).map(({ scenario }) => scenario.seed);
     const table = tableOf(results);
     const said = `${results.length} runs, seeds ${seeds[0]} to ${seeds.at(-1)}: ${failed.length} failed.`;
-    if (values.out !== null)
-      await writeFile(values.out, withBlock(await readFile(values.out, "utf8"), `${said}\n\n${table}`));
+    if (document) await writeFile(document.file, withBlock(document.text, `${said}\n\n${table}`));
     out.result({ runs: results.length, seconds, failed }, `${table}\n\n${said} ${seconds} s`);
     if (failed.length > 0)
       throw new Error(`seeds that failed: ${failed.join(", ")}. Add them to tests/faults/seeds.ts, where they stay.`);

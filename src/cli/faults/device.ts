@@ -4,13 +4,15 @@
  */
 export interface FragileDevice {
   readonly device: GPUDevice;
-  /** Resolves with a reason when the device is lost. */
+  /** Resolves with a reason when the device is lost, this one or the real one beneath it. */
   readonly lost: Promise<string>;
   lose(reason: string): void;
   /** Buffers that were created and not destroyed. */
   readonly buffers: ReadonlySet<GPUBuffer>;
   /** Ends what a killed process has left on the real device. */
   release(): void;
+  /** Stops listening to the real device, which outlives this one. */
+  forget(): void;
 }
 
 /** `called` is told of every call that reaches the device's memory or queue, before it happens, and may throw. */
@@ -51,6 +53,8 @@ export function fragile(real: GPUDevice, called: () => void): FragileDevice {
       return buffer;
     },
   });
+  const beneath = (reason: string) => announce(reason);
+  listenersOf(real).add(beneath);
   return {
     device,
     lost,
@@ -63,7 +67,27 @@ export function fragile(real: GPUDevice, called: () => void): FragileDevice {
       gone = true;
       for (const buffer of buffers) buffer.destroy();
     },
+    forget() {
+      listenersOf(real).delete(beneath);
+    },
   };
+}
+
+const listeners = new WeakMap<GPUDevice, Set<(reason: string) => void>>();
+
+/**
+ * Who wants to hear that a real device is lost, and can be forgotten again: what waits for `real.lost` itself stays in
+ * memory, with all that it refers to, as long as the device that other runs use.
+ */
+function listenersOf(real: GPUDevice): Set<(reason: string) => void> {
+  const known = listeners.get(real);
+  if (known) return known;
+  const made = new Set<(reason: string) => void>();
+  listeners.set(real, made);
+  void real.lost.then(({ message }) => {
+    for (const listener of made) listener(message);
+  });
+  return made;
 }
 
 /** `target` with some members replaced; methods of the others are called on `target` itself. */

@@ -126,6 +126,7 @@ export class FaultyProcess {
   async end(): Promise<void> {
     if (this.alive) await this.driver.dispose();
     else for (const device of this.devices) device.release();
+    for (const device of this.devices) device.forget();
   }
 
   private rest(status: Rest["status"]): void {
@@ -157,7 +158,7 @@ export class FaultyProcess {
       engine: this.tapped("engine", engine, (method) => {
         this.call = method;
       }),
-      lost: Promise.race([device.lost, lostBeneath(runtime.device)]),
+      lost: device.lost,
       setGentle: () => undefined,
       keep: (adapters) => engine.keep(adapters),
       close: () => engine.destroy(),
@@ -203,11 +204,6 @@ export class FaultyProcess {
       },
     });
   }
-}
-
-/** Resolves when a real device is destroyed beneath its user. */
-async function lostBeneath(device: GPUDevice): Promise<string> {
-  return (await device.lost).message;
 }
 
 /** The phase that ends with these events. */
