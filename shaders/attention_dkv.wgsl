@@ -4,10 +4,10 @@
 // Shapes as in attention_dq, of whose dqkv dk and dv are written here; constants as in attention_fwd, keys and queries in
 // each other's place: one thread per (b, kv head, j), lane l mod LANES loads a query, its gradient and its (lse, delta) and
 // broadcasts them.
-#if BROADCAST: enable subgroups;
-#if BROADCAST: diagnostic(off, subgroup_uniformity); // workgroups are whole subgroups here, loops end for all at once
+#if EXCHANGE: enable subgroups;
+#if EXCHANGE: diagnostic(off, subgroup_uniformity); // workgroups are whole subgroups here, loops end for all at once
 const LANES: u32 = 1u;
-const BROADCAST: u32 = 0u;
+const EXCHANGE: u32 = 0u;
 const S4: u32 = 4u;
 const PARTS: u32 = 0u;
 const WINDOW: u32 = 0u;
@@ -22,10 +22,10 @@ override WG: u32 = 32;
 
 @compute @workgroup_size(WG)
 fn main(
-  #if BROADCAST: @builtin(subgroup_invocation_id) lane: u32,
+  #if EXCHANGE: @builtin(subgroup_invocation_id) lane: u32,
   @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
 ) {
-  #if !BROADCAST: let lane = 0u;
+  #if !EXCHANGE: let lane = 0u;
   let group = p.H / p.KV;
   let g = w.y % p.KV;
   let part = (w.y / p.KV) * S4;
@@ -52,15 +52,15 @@ fn main(
     let mi = info[first + own / group];
     var near = inside(document(mi), mine.documents) && (mine.segments.x == 0u || inside(segment(mi), mine.segments));
     #if WINDOW: near = near && ((word(mi) & PREFIX) != 0u || mi.y < mine.positions.y + p.window);
-    #if BROADCAST: near = subgroupAny(near);
+    #if EXCHANGE: near = subgroupAny(near);
     if (!near) { continue; }
     let head = g * group + own % group;
     let at = ((first + own / group) * heads + head) * p.D4;
     let to = ((first + own / group) * p.H + head) * p.D4;
     let stat = stats[first * p.H + head * T + own / group];
     #for c < LANES
-      var s$c = vec4f();
-      var r$c = vec4f();
+      var s$c = 0.0;
+      var r$c = 0.0;
     #end
     #if PARTS
       for (var e = 0u; e < p.D4; e += S4) {
@@ -70,8 +70,7 @@ fn main(
         #for d < S4: let g$d = dout[to + e + $du];
         #for c < LANES
           #for d < S4
-            #if BROADCAST: s$c += k$d * subgroupBroadcast(q$d, $cu); r$c += v$d * subgroupBroadcast(g$d, $cu);
-            #if !BROADCAST: s$c += k$d * q$d; r$c += v$d * g$d;
+            s$c += dot(k$d, fromLane(q$d, $cu)); r$c += dot(v$d, fromLane(g$d, $cu));
           #end
         #end
       }
@@ -83,21 +82,17 @@ fn main(
       #for d < S4: let g$d = dout[to + $du];
       #for c < LANES
         #for d < S4
-          #if BROADCAST: s$c += k$d * subgroupBroadcast(q$d, $cu); r$c += v$d * subgroupBroadcast(g$d, $cu);
-          #if !BROADCAST: s$c += k$d * q$d; r$c += v$d * g$d;
+          s$c += dot(k$d, fromLane(q$d, $cu)); r$c += dot(v$d, fromLane(g$d, $cu));
         #end
       #end
     #end
     #for c < LANES
-      #if BROADCAST: let stat$c = subgroupBroadcast(stat, $cu);
-      #if BROADCAST: let seen$c = row + $cu < rows && sees((row + $cu) / group, j, subgroupBroadcast(mi, $cu), mj);
-      #if !BROADCAST: let stat$c = stat;
-      #if !BROADCAST: let seen$c = sees(row / group, j, mi, mj);
-      let e$c = select(0.0, exp(clamp(across(s$c) - stat$c.x, -80.0, 0.5)), seen$c);
-      let ds$c = e$c * (across(r$c) - stat$c.y);
+      let stat$c = fromLane(stat, $cu);
+      let seen$c = row + laneOf($cu) < rows && sees((row + laneOf($cu)) / group, j, fromLane(mi, $cu), mj);
+      let e$c = select(0.0, exp(clamp(s$c - stat$c.x, -80.0, 0.5)), seen$c);
+      let ds$c = e$c * (r$c - stat$c.y);
       #for d < S4
-        #if BROADCAST: sumK$d += ds$c * subgroupBroadcast(q$d, $cu); sumV$d += e$c * subgroupBroadcast(g$d, $cu);
-        #if !BROADCAST: sumK$d += ds$c * q$d; sumV$d += e$c * g$d;
+        sumK$d += ds$c * fromLane(q$d, $cu); sumV$d += e$c * fromLane(g$d, $cu);
       #end
     #end
   }

@@ -2,10 +2,10 @@
 // delta[i] = dO[i]·o[i]        dS[i,j] = P[i,j] (dO[i]·v[j] − delta[i])        dq[i] = scale Σ_j dS[i,j] k[j]
 // Threads and constants as in attention_fwd; q, k and v lie side by side in one tensor: qkv, dqkv: (B,T,H+2·KV,D), of
 // which dq is written here.  o, dO: (B,T,H,D)  lse: (B,H,T)  stats: (B,H,T) of (lse, delta), for attention_dkv.
-#if BROADCAST: enable subgroups;
-#if BROADCAST: diagnostic(off, subgroup_uniformity); // workgroups are whole subgroups here, loops end for all at once
+#if EXCHANGE: enable subgroups;
+#if EXCHANGE: diagnostic(off, subgroup_uniformity); // workgroups are whole subgroups here, loops end for all at once
 const LANES: u32 = 1u;
-const BROADCAST: u32 = 0u;
+const EXCHANGE: u32 = 0u;
 const S4: u32 = 4u;
 const PARTS: u32 = 0u;
 const WINDOW: u32 = 0u;
@@ -22,10 +22,10 @@ override WG: u32 = 32;
 
 @compute @workgroup_size(WG)
 fn main(
-  #if BROADCAST: @builtin(subgroup_invocation_id) lane: u32,
+  #if EXCHANGE: @builtin(subgroup_invocation_id) lane: u32,
   @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
 ) {
-  #if !BROADCAST: let lane = 0u;
+  #if !EXCHANGE: let lane = 0u;
   let group = p.H / p.KV;
   let g = w.y % p.KV;
   let part = (w.y / p.KV) * S4;
@@ -60,13 +60,13 @@ fn main(
     var near = (word(mj) & PAD) == 0u && inside(document(mj), mine.documents);
     near = near && (segment(mj) == 0u || inside(segment(mj), mine.segments));
     #if WINDOW: near = near && ((word(mj) & PREFIX) != 0u || mj.y + p.window > mine.positions.x);
-    #if BROADCAST: near = subgroupAny(near);
+    #if EXCHANGE: near = subgroupAny(near);
     if (!near) { continue; }
     let kAt = ((first + own) * heads + p.H + g) * p.D4;
     let vAt = kAt + p.KV * p.D4;
     #for c < LANES
-      var s$c = vec4f();
-      var r$c = vec4f();
+      var s$c = 0.0;
+      var r$c = 0.0;
     #end
     #if PARTS
       for (var e = 0u; e < p.D4; e += S4) {
@@ -76,8 +76,7 @@ fn main(
         #for d < S4: let v$d = qkv[vAt + e + $du];
         #for c < LANES
           #for d < S4
-            #if BROADCAST: s$c += q$d * subgroupBroadcast(k$d, $cu); r$c += g$d * subgroupBroadcast(v$d, $cu);
-            #if !BROADCAST: s$c += q$d * k$d; r$c += g$d * v$d;
+            s$c += dot(q$d, fromLane(k$d, $cu)); r$c += dot(g$d, fromLane(v$d, $cu));
           #end
         #end
       }
@@ -88,18 +87,15 @@ fn main(
       #for d < S4: let v$d = qkv[vAt + $du];
       #for c < LANES
         #for d < S4
-          #if BROADCAST: s$c += q$d * subgroupBroadcast(k$d, $cu); r$c += g$d * subgroupBroadcast(v$d, $cu);
-          #if !BROADCAST: s$c += q$d * k$d; r$c += g$d * v$d;
+          s$c += dot(q$d, fromLane(k$d, $cu)); r$c += dot(g$d, fromLane(v$d, $cu));
         #end
       #end
     #end
     #for c < LANES
-      #if BROADCAST: let seen$c = j + $cu < end && sees(i, j + $cu, mi, subgroupBroadcast(mj, $cu));
-      #if !BROADCAST: let seen$c = sees(i, j, mi, mj);
-      let ds$c = select(0.0, exp(clamp(across(s$c) - stat.x, -80.0, 0.5)) * (across(r$c) - stat.y), seen$c);
+      let seen$c = j + laneOf($cu) < end && sees(i, j + laneOf($cu), mi, fromLane(mj, $cu));
+      let ds$c = select(0.0, exp(clamp(s$c - stat.x, -80.0, 0.5)) * (r$c - stat.y), seen$c);
       #for d < S4
-        #if BROADCAST: sum$d += ds$c * subgroupBroadcast(k$d, $cu);
-        #if !BROADCAST: sum$d += ds$c * k$d;
+        sum$d += ds$c * fromLane(k$d, $cu);
       #end
     #end
   }

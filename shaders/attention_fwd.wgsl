@@ -2,14 +2,14 @@
 // q: (B,T,H,D), tokens qStride apart  k, v: (B,T,KV,D), tokens kvStride apart, from kStart and vStart on (vec4; so q, k and v
 // may lie side by side in one tensor)  o: (B,T,H,D)  info: (B,T) u32, see src/ops/mask.ts  lse: (B,H,T), kept for the backward pass.
 // Flash style (Dao 2022): running maximum and sum, no (T,T) matrix. One thread per (b, h, i); a workgroup has neighbouring
-// queries of the heads that share keys. LANES keys a turn: lane l mod LANES loads one and broadcasts it, so keys and
-// values cost 1/LANES of the loads (BROADCAST = 1, needs subgroups of at least LANES; the result does not depend on their
+// queries of the heads that share keys. LANES keys a turn: lane l mod LANES loads one and shares it, so keys and
+// values cost 1/LANES of the loads (EXCHANGE, needs subgroups of at least LANES; the result does not depend on their
 // size). LANES = 1: every thread loads every key. Heads of more than 4·S4 numbers (PARTS > 1): a thread has 4·S4 numbers
 // of o, and reads q again for every key.
-#if BROADCAST: enable subgroups;
-#if BROADCAST: diagnostic(off, subgroup_uniformity); // workgroups are whole subgroups here, loops end for all at once
+#if EXCHANGE: enable subgroups;
+#if EXCHANGE: diagnostic(off, subgroup_uniformity); // workgroups are whole subgroups here, loops end for all at once
 const LANES: u32 = 1u;
-const BROADCAST: u32 = 0u;
+const EXCHANGE: u32 = 0u;
 const S4: u32 = 4u;
 const PARTS: u32 = 0u;
 const WINDOW: u32 = 0u;
@@ -25,10 +25,10 @@ override WG: u32 = 32;
 
 @compute @workgroup_size(WG)
 fn main(
-  #if BROADCAST: @builtin(subgroup_invocation_id) lane: u32,
+  #if EXCHANGE: @builtin(subgroup_invocation_id) lane: u32,
   @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
 ) {
-  #if !BROADCAST: let lane = 0u;
+  #if !EXCHANGE: let lane = 0u;
   let group = p.H / p.KV;
   let g = w.y % p.KV;
   let part = (w.y / p.KV) * S4;
@@ -57,19 +57,18 @@ fn main(
     var near = (word(mj) & PAD) == 0u && inside(document(mj), mine.documents);
     near = near && (segment(mj) == 0u || inside(segment(mj), mine.segments));
     #if WINDOW: near = near && ((word(mj) & PREFIX) != 0u || mj.y + p.window > mine.positions.x);
-    #if BROADCAST: near = subgroupAny(near);
+    #if EXCHANGE: near = subgroupAny(near);
     if (!near) { continue; }
     let kAt = p.kStart + (first + own) * p.kvStride + g * p.D4;
     let vAt = p.vStart + (first + own) * p.kvStride + g * p.D4;
-    #for c < LANES: var t$c = vec4f();
+    #for c < LANES: var t$c = 0.0;
     #if PARTS
       for (var e = 0u; e < p.D4; e += S4) {
         #for d < S4: let q$d = q[at + e + $du] * p.scale;
         #for d < S4: let k$d = k[kAt + e + $du];
         #for c < LANES
           #for d < S4
-            #if BROADCAST: t$c += q$d * subgroupBroadcast(k$d, $cu);
-            #if !BROADCAST: t$c += q$d * k$d;
+            t$c += dot(q$d, fromLane(k$d, $cu));
           #end
         #end
       }
@@ -78,15 +77,13 @@ fn main(
       #for d < S4: let k$d = k[kAt + $du];
       #for c < LANES
         #for d < S4
-          #if BROADCAST: t$c += q$d * subgroupBroadcast(k$d, $cu);
-          #if !BROADCAST: t$c += q$d * k$d;
+          t$c += dot(q$d, fromLane(k$d, $cu));
         #end
       #end
     #end
     var next = top;
     #for c < LANES
-      #if BROADCAST: let s$c = select(-1e30, across(t$c), j + $cu < end && sees(i, j + $cu, mi, subgroupBroadcast(mj, $cu)));
-      #if !BROADCAST: let s$c = select(-1e30, across(t$c), sees(i, j, mi, mj));
+      let s$c = select(-1e30, t$c, j + laneOf($cu) < end && sees(i, j + laneOf($cu), mi, fromLane(mj, $cu)));
       next = max(next, s$c);
     #end
     let shrink = exp(max(top - next, -80.0));
@@ -99,8 +96,7 @@ fn main(
     #for d < S4: let v$d = v[vAt + part + $du];
     #for c < LANES
       #for d < S4
-        #if BROADCAST: o$d += e$c * subgroupBroadcast(v$d, $cu);
-        #if !BROADCAST: o$d += e$c * v$d;
+        o$d += e$c * fromLane(v$d, $cu);
       #end
     #end
     top = next;

@@ -4,9 +4,9 @@
 // its parts are added up by reduce_sum, layer by layer.  Everything in vec4.
 // members: (first column in dy, columns, place of A, place of B).
 // A thread owns one vec4 of x or dy and J vec4 of the other factor's columns; w.y says which member, w.z which part. It takes
-// STEP rows at a time: lane l loads vec4 l mod J of row l / J mod STEP and broadcasts it (BROADCAST, needs subgroups of J · STEP).
-#if BROADCAST: enable subgroups;
-const BROADCAST: u32 = 0u;
+// STEP rows at a time: lane l loads vec4 l mod J of row l / J mod STEP and broadcasts it (EXCHANGE, needs subgroups of J · STEP).
+#if EXCHANGE: enable subgroups;
+const EXCHANGE: u32 = 0u;
 const J: u32 = 1u;
 const STEP: u32 = 1u;
 struct P { R: u32, chunk: u32, K4: u32, W4: u32, rank4: u32, count: u32, size: u32, scale: f32, members: array<vec4u, 3> }
@@ -20,7 +20,7 @@ override WG: u32 = 16;
 
 @compute @workgroup_size(WG)
 fn main(
-  #if BROADCAST: @builtin(subgroup_invocation_id) lane: u32,
+  #if EXCHANGE: @builtin(subgroup_invocation_id) lane: u32,
   @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
 ) {
   let tiles = p.rank4 / J;
@@ -41,12 +41,12 @@ fn main(
   if (job < p.count) {
     let column = min(n, p.K4 - 1u);
     for (var r = begin; r < end; r += STEP) {
-      #if BROADCAST: let loaded = skinny0[min(r + lane / J % STEP, end - 1u) * stride + skinny + lane % J];
+      #if EXCHANGE: let loaded = skinny0[min(r + lane / J % STEP, end - 1u) * stride + skinny + lane % J];
       #for s < STEP
-        let x$s = select(vec4f(), wide0[min(r + $su, end - 1u) * p.K4 + column], r + $su < end);
+        let x$s = select(vec4f(), wide0[min(r + laneOf($su * J) / J, end - 1u) * p.K4 + column], r + laneOf($su * J) / J < end);
         #for j < J
-          #if BROADCAST: v = subgroupBroadcast(loaded, $su * J + $ju);
-          #if !BROADCAST: v = skinny0[r * stride + skinny + $ju];
+          #if EXCHANGE: v = fromLane(loaded, $su * J + $ju);
+          #if !EXCHANGE: v = skinny0[r * stride + skinny + $ju];
           #for q < 4: c$j_$q += x$s[$q] * v;
         #end
       #end
@@ -59,12 +59,12 @@ fn main(
   } else {
     let column = own.x + min(n, own.y - 1u);
     for (var r = begin; r < end; r += STEP) {
-      #if BROADCAST: let loaded = skinny1[min(r + lane / J % STEP, end - 1u) * stride + skinny + lane % J];
+      #if EXCHANGE: let loaded = skinny1[min(r + lane / J % STEP, end - 1u) * stride + skinny + lane % J];
       #for s < STEP
-        let x$s = select(vec4f(), wide1[min(r + $su, end - 1u) * p.W4 + column], r + $su < end);
+        let x$s = select(vec4f(), wide1[min(r + laneOf($su * J) / J, end - 1u) * p.W4 + column], r + laneOf($su * J) / J < end);
         #for j < J
-          #if BROADCAST: v = subgroupBroadcast(loaded, $su * J + $ju);
-          #if !BROADCAST: v = skinny1[r * stride + skinny + $ju];
+          #if EXCHANGE: v = fromLane(loaded, $su * J + $ju);
+          #if !EXCHANGE: v = skinny1[r * stride + skinny + $ju];
           #for q < 4: c$j_$q += v[$q] * x$s;
         #end
       #end

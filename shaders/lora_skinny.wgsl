@@ -4,9 +4,9 @@
 // wide: (R, W)  factors: flat buffer of A_m: (W, rank), B_m: (rank, columns)  z: (R, count · rank).  Everything in vec4.
 // members: (first column in wide, columns, place of the factor, unused).
 // A thread owns ROWS rows and J vec4 of z of one member; neighbours own neighbouring rows, so that the factor is the same
-// for the whole workgroup: lane l loads vec4 l mod 4 J of it and broadcasts it (BROADCAST, needs subgroups of 4 J).
-#if BROADCAST: enable subgroups;
-const BROADCAST: u32 = 0u;
+// for the whole workgroup: lane l loads vec4 l mod 4 J of it and broadcasts it (EXCHANGE, needs subgroups of 4 J).
+#if EXCHANGE: enable subgroups;
+const EXCHANGE: u32 = 0u;
 const NT: u32 = 0u;
 const ROWS: u32 = 2u;
 const J: u32 = 1u;
@@ -22,7 +22,7 @@ fn across(x: vec4f) -> f32 { return x.x + x.y + x.z + x.w; }
 
 @compute @workgroup_size(WG)
 fn main(
-  #if BROADCAST: @builtin(subgroup_invocation_id) lane: u32,
+  #if EXCHANGE: @builtin(subgroup_invocation_id) lane: u32,
   @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
 ) {
   let tiles = p.rank4 / J;
@@ -37,23 +37,25 @@ fn main(
   // Vec4 q of the factor at step k: A_m[4k + q / J, j4 + q mod J], or B_m[4 j4 + q, k].
   #if !NT: let step = 4u * p.rank4;
   #if NT: let step = 1u;
-  #for q < QUADS
-    #if !NT: let f$q = own.z + $qu / J * p.rank4 + j4 + $qu % J;
-    #if NT: let f$q = own.z + (4u * j4 + $qu) * own.y;
+  #if !EXCHANGE
+    #for q < QUADS
+      #if !NT: let f$q = own.z + $qu / J * p.rank4 + j4 + $qu % J;
+      #if NT: let f$q = own.z + (4u * j4 + $qu) * own.y;
+    #end
   #end
-  #if BROADCAST
+  #if EXCHANGE
     #if !NT: let mine = own.z + lane % QUADS / J * p.rank4 + j4 + lane % J;
     #if NT: let mine = own.z + (4u * j4 + lane % QUADS) * own.y;
   #end
   for (var k = 0u; k < own.y; k++) {
-    #if BROADCAST: let loaded = factors[mine + k * step];
+    #if EXCHANGE: let loaded = factors[mine + k * step];
     #for i < ROWS: let v$i = wide[x$i + k];
     var b: vec4f;
     #for q < QUADS
-      #if BROADCAST: b = subgroupBroadcast(loaded, $qu);
-      #if !BROADCAST: b = factors[f$q + k * step];
+      #if EXCHANGE: b = fromLane(loaded, $qu);
+      #if !EXCHANGE: b = factors[f$q + k * step];
       #for i < ROWS
-        #if !NT: c$i_$q += v$i[$qu / J] * b;
+        #if !NT: c$i_$q += v$i[laneOf($qu) / J] * b;
         #if NT: c$i_$q += v$i * b;
       #end
     #end
@@ -62,7 +64,7 @@ fn main(
     if (row + $iu * WG < p.R) {
       let at = ((row + $iu * WG) * p.count + m) * p.rank4 + j4;
       var sums = array<vec4f, QUADS>();
-      #for q < QUADS: sums[$q] = c$i_$q;
+      #for q < QUADS: sums[laneOf($qu)] = c$i_$q;
       for (var j = 0u; j < J; j++) {
         #if !NT: z[at + j] = p.scale * (sums[j] + sums[J + j] + sums[2u * J + j] + sums[3u * J + j]);
         #if NT: z[at + j] = p.scale * vec4f(across(sums[4u * j]), across(sums[4u * j + 1u]), across(sums[4u * j + 2u]), across(sums[4u * j + 3u]));

@@ -4,11 +4,11 @@
 // z: rows of zStride  factors: flat buffer of A_m: (W, rank), B_m: (rank, columns)  y: (R, W).  Everything in vec4.
 // members: (first column in y, columns, place of the factor, place in a row of z).
 // A thread owns LOADS · LANES rows and one vec4 of columns; lane l loads z of row l mod LANES and broadcasts it, as in
-// matmul_nn (BROADCAST, needs subgroups of LANES).
-#if BROADCAST: enable subgroups;
+// matmul_nn (EXCHANGE, needs subgroups of LANES).
+#if EXCHANGE: enable subgroups;
 const LANES: u32 = 1u;
 const LOADS: u32 = 8u;
-const BROADCAST: u32 = 0u;
+const EXCHANGE: u32 = 0u;
 const NT: u32 = 0u;
 struct P { R: u32, W4: u32, rank4: u32, count: u32, zStride: u32, scale: f32, x: u32, y: u32, members: array<vec4u, 3> }
 @group(0) @binding(0) var<uniform> p: P;
@@ -19,10 +19,10 @@ override WG: u32 = 16;
 
 @compute @workgroup_size(WG)
 fn main(
-  #if BROADCAST: @builtin(subgroup_invocation_id) lane: u32,
+  #if EXCHANGE: @builtin(subgroup_invocation_id) lane: u32,
   @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
 ) {
-  #if !BROADCAST: let lane = 0u;
+  #if !EXCHANGE: let lane = 0u;
   let n = w.x * WG + l.x;
   let row = w.y * (LOADS * LANES);
   let top = p.R - 1u;
@@ -52,9 +52,9 @@ fn main(
       var v: vec4f;
       #for i < LOADS
         #for c < LANES
-          #if BROADCAST: v = subgroupBroadcast(a$i, $cu);
-          #if !BROADCAST: v = a$i;
-          s$i_$c += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
+          v = fromLane(a$i, $cu);
+          #for e < 4: let s$i_$c_$e = s$i_$c[$e] + b0[$e] * v.x + b1[$e] * v.y + b2[$e] * v.z + b3[$e] * v.w;
+          s$i_$c = vec4f(s$i_$c_0, s$i_$c_1, s$i_$c_2, s$i_$c_3);
         #end
       #end
     }
@@ -63,8 +63,8 @@ fn main(
   if (n >= own.y) { return; }
   #for i < LOADS
     #for c < LANES
-      if (row + $iu * LANES + $cu < p.R) {
-        let at = (row + $iu * LANES + $cu) * p.W4 + own.x + n;
+      if (row + $iu * LANES + laneOf($cu) < p.R) {
+        let at = (row + $iu * LANES + laneOf($cu)) * p.W4 + own.x + n;
         y[at] = y[at] + p.scale * s$i_$c;
       }
     #end

@@ -8,7 +8,7 @@ const SLICES: u32 = 8u;
 const NT: u32 = 0u;
 const F16: u32 = 0u;
 const PLUS: u32 = 0u;
-override ACC: u32 = 0;
+#include matmul_sizes
 #include matmul_operands
 #include matmul_output
 

@@ -13,7 +13,7 @@ const F16: u32 = 0u;
 const PLUS: u32 = 0u;
 override WX: u32 = 16;
 override WY: u32 = 1;
-override ACC: u32 = 0;
+#include matmul_sizes
 #include matmul_operands
 #include matmul_output
 

@@ -11,7 +11,7 @@ const BROADCAST: u32 = 0u;
 const F16: u32 = 0u;
 const PLUS: u32 = 0u;
 override WX: u32 = 16;
-override ACC: u32 = 0;
+#include matmul_sizes
 #include matmul_operands
 #include matmul_output
 

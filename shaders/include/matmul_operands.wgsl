@@ -1,7 +1,5 @@
-// Sizes and operands of a product; K4 and N4 count vec4. b may be stored in f16, two elements in a word: any device can
+// Operands of a product (with matmul_sizes). b may be stored in f16, two elements in a word: any device can
 // unpack them, so shader-f16 is not needed.
-struct P { R: u32, K4: u32, N4: u32, chunk: u32, plusRows: u32, scale: f32 }
-@group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 #if !F16
   @group(0) @binding(2) var<storage, read> b: array<vec4f>;

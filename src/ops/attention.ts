@@ -45,7 +45,7 @@ function kernel(
   batches: readonly Batch[],
   strides: Strides,
 ) {
-  const { LANES, WG } = attentionKernel(variants);
+  const { LANES, EXCHANGE, WG } = attentionKernel(variants);
   const { S4, parts } = headParts(D);
   const longest = Math.max(...batches.map(({ T }) => T));
   const threads = name === "dkv" ? longest : (longest * H) / KV;
@@ -58,7 +58,7 @@ function kernel(
   });
   const { q, kv, k, v } = strides;
   return {
-    shader: `attention_${name}?LANES=${LANES}&BROADCAST=${LANES > 1 ? 1 : 0}&S4=${S4}&PARTS=${parts > 1 ? 1 : 0}&WINDOW=${window > 0 ? 1 : 0}&BATCHES=${batches.length}`,
+    shader: `attention_${name}?LANES=${LANES}&EXCHANGE=${EXCHANGE}&S4=${S4}&PARTS=${parts > 1 ? 1 : 0}&WINDOW=${window > 0 ? 1 : 0}&BATCHES=${batches.length}`,
     constants: { WG },
     uniforms: [H, KV, D / 4, window, q / 4, kv / 4, k / 4, v / 4, f32(1 / Math.sqrt(D)), 0, 0, 0, ...places],
     workgroups: [Math.ceil(threads / WG), KV * parts, sequence] as const,

@@ -5,7 +5,7 @@
 import { type Dispatch, f32, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
 import { reduceSum } from "./matmul.ts";
-import { broadcastLanes } from "./variants.ts";
+import { lanesOf } from "./variants.ts";
 
 /** One projection of a group: its columns in y, and the places of its factors in the flat tensor, in elements. */
 export interface LoraMember {
@@ -59,12 +59,12 @@ function skinny(ctx: OpContext, wide: Tensor, lora: Lora, kind: "nn" | "nt", sca
   const { g } = ctx;
   const [R, W] = wide.shape as [number, number];
   const { rank, members } = lora;
-  const lanes = broadcastLanes(ctx.variants.matmul);
-  const J = tileOf(lanes, rank);
-  const ROWS = 2;
+  const { LANES, EXCHANGE } = lanesOf(ctx.variants.matmul);
+  const J = tileOf(LANES, rank);
+  const ROWS = EXCHANGE === 2 ? 4 : 2;
   const z = g.temp(name, [R, members.length * rank], true);
   g.dispatch({
-    shader: `lora_skinny?BROADCAST=${lanes > 1 ? 1 : 0}&NT=${kind === "nt" ? 1 : 0}&ROWS=${ROWS}&J=${J}&QUADS=${4 * J}`,
+    shader: `lora_skinny?EXCHANGE=${EXCHANGE}&NT=${kind === "nt" ? 1 : 0}&ROWS=${ROWS}&J=${J}&QUADS=${4 * J}`,
     constants: { WG },
     uniforms: words(
       [R, W / 4, rank / 4, members.length, f32(scale)],
@@ -90,11 +90,11 @@ function wide(
 ): void {
   const [R, W] = y.shape as [number, number];
   const { rank, members } = lora;
-  const lanes = broadcastLanes(ctx.variants.matmul);
-  const loads = lanes > 1 ? 2 : 8;
+  const { LANES, EXCHANGE } = lanesOf(ctx.variants.matmul);
+  const LOADS = LANES > 1 ? 2 : 8;
   const columns = kind === "nn" ? Math.max(...members.map(({ width }) => width)) : W;
   ctx.g.dispatch({
-    shader: `lora_wide?LANES=${lanes}&LOADS=${loads}&BROADCAST=${lanes > 1 ? 1 : 0}&NT=${kind === "nt" ? 1 : 0}`,
+    shader: `lora_wide?LANES=${LANES}&LOADS=${LOADS}&EXCHANGE=${EXCHANGE}&NT=${kind === "nt" ? 1 : 0}`,
     constants: { WG },
     uniforms: words(
       [R, W / 4, rank / 4, members.length, zStride / 4, f32(scale)],
@@ -104,7 +104,7 @@ function wide(
       }),
     ),
     bindings: [read(z), read(lora.factors), write(y)],
-    workgroups: [Math.ceil(columns / 4 / WG), Math.ceil(R / (lanes * loads)), kind === "nn" ? members.length : 1],
+    workgroups: [Math.ceil(columns / 4 / WG), Math.ceil(R / (LANES * LOADS)), kind === "nn" ? members.length : 1],
     flops: 2 * R * rank * (kind === "nn" ? members.reduce((sum, { width }) => sum + width, 0) : members.length * W),
   });
 }
@@ -132,12 +132,12 @@ export function loraBackward(ctx: OpContext, x: Tensor, z: Tensor, lora: Lora, d
   shared.pending = true;
   const { parts } = shared;
   const Z = parts.shape[0] as number;
-  const lanes = broadcastLanes(ctx.variants.matmul);
-  const J = tileOf(lanes, rank);
+  const { LANES, EXCHANGE } = lanesOf(ctx.variants.matmul);
+  const J = tileOf(LANES, rank);
   const columns = Math.max(K, ...members.map(({ width }) => width));
   wantShape("lora", parts, [Z, factors.size]);
   g.dispatch({
-    shader: `lora_grad?BROADCAST=${lanes > 1 ? 1 : 0}&J=${J}&STEP=${Math.max(1, lanes / J)}`,
+    shader: `lora_grad?EXCHANGE=${EXCHANGE}&J=${J}&STEP=${Math.max(1, LANES / J)}`,
     constants: { WG },
     uniforms: words(
       [R, Math.ceil(R / Z), K / 4, dy.shape[1] as number, rank / 4, members.length, factors.size / 4, f32(scale)].map(

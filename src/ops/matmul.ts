@@ -76,7 +76,12 @@ function product(ctx: OpContext, kind: Product, { a, b, y, options }: Operands):
   }
   ctx.variants.asked?.({ product: kind, R: rowsA, K: columnsA, N });
   const key = shapeKey(kind, rowsA, columnsA, N);
-  productOf(ctx, chooseKernel(ctx.variants, kind, { rows: R, K, N, key }), kind, { a, b, y, options });
+  productOf(ctx, chooseKernel(ctx.variants, kind, key, { rows: R, K, N, half: b.dtype === "u32" }), kind, {
+    a,
+    b,
+    y,
+    options,
+  });
 }
 
 /** Appends the product in one kernel, whatever the variants say: for tuning and tests. Sizes as in `matmulNN` and others. */
@@ -108,11 +113,10 @@ export function productOf(
   g.dispatch({
     shader: `${kernel.shader}${kind === "nt" ? "&NT=1" : ""}${half ? "&F16=1" : ""}${extra ? "&PLUS=1" : ""}`,
     constants: {
-      ACC: Z === 1 && accumulate ? 1 : 0,
       ...(kernel.narrow ? { WX } : {}),
       ...(kernel.narrow === "WX and WY" ? { WY } : {}),
     },
-    uniforms: [R, K4, N4, chunk, plusRows, scale],
+    uniforms: [R, K4, N4, chunk, plusRows, scale, Z === 1 && accumulate ? 1 : 0, 0],
     bindings: [read(a), read(b), write(part), ...(extra ? [read(extra)] : [])],
     workgroups: [Math.ceil(N4 / columns), Math.ceil(R / rows), Z],
     flops: 2 * R * K * N,
@@ -120,8 +124,8 @@ export function productOf(
   if (Z === 1) return;
   g.dispatch({
     shader: plus ? "matmul_sum?PLUS=1" : "matmul_sum",
-    constants: { ACC: accumulate ? 1 : 0 },
-    uniforms: [Z, R, N4, plusRows, f32(1)],
+    constants: {},
+    uniforms: [Z, R, N4, plusRows, f32(1), accumulate ? 1 : 0],
     bindings: [read(part), write(y), ...(plus ? [read(plus)] : [])],
     workgroups: grid(R * N4, 64),
     flops: Z * y.size,

@@ -9,6 +9,13 @@
  *     #if BROADCAST: enable subgroups;     the text if the constant is not 0; #if !BROADCAST if it is
  *
  * #for and #if without a text after the colon take the lines up to #end.
+ *
+ * Kernels in which LANES neighbouring lanes share what they loaded write fromLane(x, 2u) for the x of one of them, c = 0 …
+ * LANES − 1, and laneOf(2u) for whose it is. By the constant EXCHANGE that is
+ *   0   x and 0u: there is but one lane
+ *   1   lane c, by a broadcast
+ *   2   lane (own xor c) of four, by a swap: each lane sees all lanes' once, in an order of its own. SwiftShader takes one
+ *       instruction for a swapped number and about fifteen for a broadcast one.
  */
 const files = import.meta.glob<string>("../../shaders/*.wgsl", { query: "?raw", import: "default", eager: true });
 const parts = import.meta.glob<string>("../../shaders/include/*.wgsl", {
@@ -37,8 +44,34 @@ export function shaderSource(key: string): string {
   const constants = new Map(
     [...code.matchAll(/const (\w+): u32 = (\d+)u;/g)].map((m) => [m[1] as string, Number(m[2])]),
   );
-  return expand(code, name, constants);
+  return exchanged(expand(code, name, constants), constants);
 }
+
+const SWAPS = ["", "quadSwapX", "quadSwapY", "quadSwapDiagonal"] as const;
+
+function exchanged(code: string, constants: Constants): string {
+  const exchange = constants.get("EXCHANGE") ?? 0;
+  return code
+    .replace(/fromLane\((\w+), ([\w *+]+)\)/g, (_, x: string, lane: string) => {
+      if (exchange === 0) return x;
+      return exchange === 1 ? `subgroupBroadcast(${x}, ${lane})` : `${SWAPS[laneNumber(lane, constants)]}(${x})`;
+    })
+    .replace(/laneOf\(([\w *+]+)\)/g, (_, lane: string) =>
+      exchange === 2 ? `((lane % 4u) ^ ${laneNumber(lane, constants)}u)` : `(${lane})`,
+    );
+}
+
+/** Of a lane's number: sums of products of literals and constants. */
+const laneNumber = (text: string, constants: Constants): number =>
+  text
+    .split("+")
+    .map((term) =>
+      term
+        .split("*")
+        .map((factor) => constants.get(factor.trim()) ?? Number.parseInt(factor, 10))
+        .reduce((a, b) => a * b, 1),
+    )
+    .reduce((a, b) => a + b, 0);
 
 function expand(code: string, name: string, constants: Constants): string {
   const out: string[] = [];

@@ -14,7 +14,7 @@ import { compile, type Plan } from "../gpu/plan.ts";
 import type { Product, ProductShape, Variants } from "./context.ts";
 import { anyProduct, productOf } from "./matmul.ts";
 import { shaderNames, shaderSource } from "./shaders.ts";
-import { type Choice, choiceName, chooseKernel, kernelsOf, parseChoice, shapeKey } from "./variants.ts";
+import { type Choice, choiceName, chooseKernel, fits, kernelsOf, parseChoice, shapeKey } from "./variants.ts";
 
 /** Where tables of tuned choices are kept: IndexedDB in a page, files in Node. Values are JSON. */
 export interface TuningStore {
@@ -112,11 +112,11 @@ export function candidates(
 ): string[] {
   const { product } = shape;
   const { rows, K, N } = sizesOf(shape);
-  const standard = chooseKernel({ matmul: variants.matmul }, product, { rows, K, N, key: "" });
+  const standard = chooseKernel({ matmul: variants.matmul }, product, "", { rows, K, N });
   const names = new Set([choiceName(standard)]);
   const can = abilitiesOf(device, subgroupMinSize);
   for (const [name, kernel] of Object.entries(kernelsOf(product))) {
-    if (!runs({ kernel, Z: 1 }, can)) continue;
+    if (!runs({ kernel, Z: 1 }, can) || !fits(kernel, product, { rows, K, N })) continue;
     if (name.startsWith("gemv") && rows > 16) continue;
     if (kernel.rows >= 4 * rows || kernel.columns * 4 >= 4 * N) continue; // mostly outside of y
     const groups = Math.ceil(rows / kernel.rows) * Math.ceil(N / 4 / kernel.columns);

@@ -17,6 +17,10 @@ export interface Kernel {
   readonly threads: number;
   /** Its workgroup may be narrower where y has few columns: the overrides WX and, for nn and nt, WY. */
   readonly narrow?: "WX" | "WX and WY";
+  /** Vec4 of columns that a thread owns, 1 if not given: N must be a multiple of as many. Only f32 operands. */
+  readonly block?: number;
+  /** What K (nn) or the rows of y (tn) must be a multiple of, 4 if not given. */
+  readonly multiple?: number;
 }
 
 const broadcast = (lanes: 4 | 8, loads: number): Kernel => ({
@@ -57,8 +61,27 @@ const transposed = (QUADS: number, STEP: number, lanes: 0 | 4 | 8): Kernel => ({
   ...(lanes === 0 ? { narrow: "WX" } : {}),
 });
 
+const quad = (loads: number, cols: number): Kernel => ({
+  shader: `matmul_quad?LOADS=${loads}&AV=2&COLS=${cols}&COUNT=${4 * loads * cols}`,
+  rows: 4 * loads,
+  columns: 4 * cols,
+  lanes: 4,
+  threads: 4,
+  block: cols,
+  multiple: 8,
+});
+const quadTransposed = (av: number, cols: number): Kernel => ({
+  shader: `matmul_quad?TN=1&LOADS=1&AV=${av}&COLS=${cols}&COUNT=${16 * av * cols}`,
+  rows: 16 * av,
+  columns: 4 * cols,
+  lanes: 4,
+  threads: 4,
+  block: cols,
+  multiple: 4 * av,
+});
+
 /** y = a b and y = a bᵀ. */
-const NN: Readonly<Record<string, Kernel>> = {
+const NT: Readonly<Record<string, Kernel>> = {
   "plain-1": plain(1),
   "plain-4": plain(4),
   "plain-8": plain(8),
@@ -77,6 +100,14 @@ const NN: Readonly<Record<string, Kernel>> = {
   "gemv-4": gemv(4),
 };
 
+/** Rows × columns that a quad of lanes owns. */
+const NN: Readonly<Record<string, Kernel>> = {
+  ...NT,
+  "quad-16x32": quad(4, 2),
+  "quad-32x32": quad(8, 2),
+  "quad-32x64": quad(8, 4),
+};
+
 /** y = aᵀ b. */
 const TN: Readonly<Record<string, Kernel>> = {
   "plain-8": transposed(2, 1, 0),
@@ -86,9 +117,18 @@ const TN: Readonly<Record<string, Kernel>> = {
   "sg8-8": transposed(2, 4, 8),
   "sg8-16": transposed(4, 2, 8),
   "sg8-32": transposed(8, 1, 8),
+  "quad-16x32": quadTransposed(1, 2),
+  "quad-32x32": quadTransposed(2, 2),
 };
 
-export const kernelsOf = (product: Product): Readonly<Record<string, Kernel>> => (product === "tn" ? TN : NN);
+export const kernelsOf = (product: Product): Readonly<Record<string, Kernel>> => ({ nn: NN, nt: NT, tn: TN })[product];
+
+/** Can it do a product of these sizes? K is summed; `rows` and N are the sizes of y. */
+export const fits = (
+  { block = 1, multiple = 4 }: Kernel,
+  product: Product,
+  { rows, K, N }: { readonly rows: number; readonly K: number; readonly N: number },
+): boolean => N % (4 * block) === 0 && (product === "tn" ? rows : K) % multiple === 0;
 
 export interface Choice {
   readonly name: string;
@@ -116,25 +156,41 @@ const bucket = (rows: number): number => 2 ** Math.ceil(Math.log2(rows));
 export const shapeKey = (product: Product, R: number, K: number, N: number): string =>
   `${product} ${bucket(R)}x${K}x${N}`;
 
-/**
- * The kernel for a product: what was tuned for this shape, or the default of the adapter's family. K is summed; `rows`
- * and N are the sizes of y.
- */
-export function chooseKernel(
-  variants: Variants,
-  product: Product,
-  { rows, K, N, key }: { rows: number; K: number; N: number; key: string },
-): Choice {
+export interface Sizes {
+  /** Sizes of y; K is summed. */
+  readonly rows: number;
+  readonly K: number;
+  readonly N: number;
+  /** b is stored in f16. */
+  readonly half?: boolean;
+}
+
+/** The kernel for a product: what was tuned for this shape, or the default of the adapter's family. */
+export function chooseKernel(variants: Variants, product: Product, key: string, sizes: Sizes): Choice {
+  const { rows, K, N, half = false } = sizes;
   const tuned = variants.tuned?.[key];
-  if (tuned !== undefined) return parseChoice(product, tuned);
+  const choice = tuned === undefined ? undefined : parseChoice(product, tuned);
+  if (choice && !(half && choice.kernel.block)) return choice;
   // Kernels that own 64 columns waste most of their threads on few; the plain ones grow narrower.
   const family = N < 32 ? "plain" : variants.matmul;
-  if (product !== "tn")
-    return parseChoice(product, family.startsWith("tile") ? tileFor(rows, N) : blockFor(laneFamily(family), rows, N));
-  const choice = parseChoice(product, `${laneFamily(family)}-${rows <= 8 ? 8 : 16}`);
-  const tiles = Math.ceil(rows / choice.kernel.rows) * Math.ceil(N / 4 / choice.kernel.columns);
+  if (product !== "tn") {
+    const quad = family === "sg4" && product === "nn" && !half ? quadFor(product, sizes) : null;
+    return parseChoice(
+      product,
+      quad ?? (family.startsWith("tile") ? tileFor(rows, N) : blockFor(laneFamily(family), rows, N)),
+    );
+  }
+  const quad = family === "sg4" ? quadFor(product, sizes) : null;
+  const transposed = parseChoice(product, quad ?? `${laneFamily(family)}-${rows <= 8 ? 8 : 16}`);
+  const tiles = Math.ceil(rows / transposed.kernel.rows) * Math.ceil(N / 4 / transposed.kernel.columns);
   // Enough workgroups to fill a device, parts of at least 64 rows.
-  return { ...choice, Z: Math.max(1, Math.min(Math.floor(K / 64), Math.ceil(64 / tiles))) };
+  return { ...transposed, Z: Math.max(1, Math.min(Math.floor(K / 64), Math.ceil(64 / tiles))) };
+}
+
+/** The quad kernel for a size, null where none fits or it would be mostly outside of y. */
+function quadFor(product: Product, sizes: Sizes): string | null {
+  const names = sizes.rows >= 64 ? ["quad-32x32", "quad-16x32"] : sizes.rows >= 16 ? ["quad-16x32"] : [];
+  return names.find((name) => fits(kernelsOf(product)[name] as Kernel, product, sizes)) ?? null;
 }
 
 /** Rows that a workgroup of the register kernels should own: no more than there are, more where many remain. */
@@ -169,16 +225,27 @@ export function variantsFrom(record: Readonly<Record<string, string>>): Variants
 const laneFamily = (family: MatmulVariant): "plain" | "sg4" | "sg8" =>
   family === "tile" ? "plain" : family === "tile-sg8" ? "sg8" : family;
 
-/** Lanes that the kernels of a family broadcast over, 1: none. */
-export const broadcastLanes = (family: MatmulVariant): 1 | 4 | 8 =>
-  (({ plain: 1, sg4: 4, sg8: 8 }) as const)[laneFamily(family)];
+/** Lanes among which a family's kernels share what they load (1: none), and how: see EXCHANGE in shaders.ts. */
+export function lanesOf(family: MatmulVariant): { LANES: 1 | 4 | 8; EXCHANGE: 0 | 1 | 2 } {
+  return (
+    {
+      plain: { LANES: 1, EXCHANGE: 0 },
+      sg4: { LANES: 4, EXCHANGE: 2 },
+      sg8: { LANES: 8, EXCHANGE: 1 },
+    } as const
+  )[laneFamily(family)];
+}
 
 /**
- * Attention: keys a turn, loaded by as many lanes and broadcast, and threads of a workgroup. A workgroup is one subgroup
+ * Attention: keys a turn, loaded by as many lanes and shared, and threads of a workgroup. A workgroup is one subgroup
  * where subgroups have 8 lanes, so that none of its queries waits for the keys of another.
  */
-export function attentionKernel({ matmul, subgroup = 32 }: Variants): { LANES: 1 | 4 | 8; WG: number } {
-  return { LANES: broadcastLanes(matmul), WG: Math.min(64, Math.max(8, subgroup)) };
+export function attentionKernel({ matmul, subgroup = 32 }: Variants): {
+  LANES: 1 | 4 | 8;
+  EXCHANGE: 0 | 1 | 2;
+  WG: number;
+} {
+  return { ...lanesOf(matmul), WG: Math.min(64, Math.max(8, subgroup)) };
 }
 
 /**

@@ -5,7 +5,7 @@ import { Graph, type Tensor } from "../../src/gpu/graph.ts";
 import { compile } from "../../src/gpu/plan.ts";
 import type { Product } from "../../src/ops/context.ts";
 import { packHalf, productOf } from "../../src/ops/matmul.ts";
-import { kernelsOf, parseChoice } from "../../src/ops/variants.ts";
+import { fits, type Kernel, kernelsOf, parseChoice } from "../../src/ops/variants.ts";
 import { openTestGpu } from "../gpu/open.ts";
 import * as reference from "../reference/matmul.ts";
 import { worstOf } from "./check.ts";
@@ -108,10 +108,20 @@ const SIZES: readonly Size[] = [
 ];
 const SPLIT: Size = [17, 100, 68, 3];
 
+/** For kernels that want multiples of 8 or 16. */
+const EVEN: readonly Size[] = [
+  [1, 8, 64],
+  [33, 72, 48],
+  [67, 24, 144],
+  [17, 104, 80, 3],
+];
+const fitting = (kind: Product, name: string, sizes: readonly Size[]) =>
+  sizes.filter(([rows, K, N]) => fits(kernelsOf(kind)[name] as Kernel, kind, { rows, K, N }));
+
 test.each(names("nn"))("%s: y = ½ a b + a residual or a bias, whole and split", async (name) => {
-  const cases = [...SIZES, SPLIT].map(
-    (size, i): Case => ({ kind: "nn", size, plus: i % 2 === 1 ? "residual" : "bias" }),
-  );
+  const sizes = fitting("nn", name, [...SIZES, SPLIT, ...EVEN]);
+  expect(sizes.length).toBeGreaterThanOrEqual(4);
+  const cases = sizes.map((size, i): Case => ({ kind: "nn", size, plus: i % 2 === 1 ? "residual" : "bias" }));
   await check(name, cases, 0.5);
 });
 
@@ -127,12 +137,18 @@ test.each(names("tn"))("%s: y = aᵀ b, whole and split", async (name) => {
     [36, 65, 64],
     [68, 131, 132],
     [12, 200, 68, 3],
+    [8, 1, 64],
+    [40, 66, 48],
+    [16, 135, 72],
+    [24, 200, 80, 3],
   ];
-  await check(
-    name,
-    sizes.map((size) => ({ kind: "tn", size })),
-    1,
-  );
+  const able = fitting("tn", name, sizes);
+  expect(able.length).toBeGreaterThanOrEqual(4);
+  const cases = able.flatMap((size): Case[] => [
+    { kind: "tn", size },
+    { kind: "tn", size, accumulate: true },
+  ]);
+  await check(name, cases, 1);
 });
 
 const F16 = ["plain-8", "sg8-16", "tile-64x64", "gemv-2"].filter((name) => names("nn").includes(name));

@@ -92,11 +92,20 @@ test("candidates need no subgroups that the device lacks; few rows get the kerne
 
 test("the default fits the shape: rows of one token, few columns, large squares", () => {
   const name = (matmul: MatmulVariant, product: Product, rows: number, K: number, N: number) =>
-    chooseKernel({ matmul }, product, { rows, K, N, key: "" }).name;
+    chooseKernel({ matmul }, product, "", { rows, K, N }).name;
   expect(name("sg8", "nn", 1024, 1024, 1024)).toBe("sg8-32");
   expect(name("sg8", "nn", 128, 64, 64)).toBe("sg8-16");
   expect(name("sg8", "nn", 1, 256, 688)).toBe("plain-1");
   expect(name("sg4", "nn", 4, 256, 688)).toBe("sg4-4");
+  expect(name("sg4", "nn", 16, 256, 688)).toBe("quad-16x32");
+  expect(name("sg4", "nn", 64, 256, 688)).toBe("quad-32x32");
+  expect(name("sg4", "nn", 64, 100, 64)).toBe("sg4-8"); // 100 is no multiple of 8
+  expect(name("sg4", "nn", 64, 64, 36)).toBe("sg4-8");
+  expect(name("sg4", "nt", 64, 64, 64)).toBe("sg4-8");
+  expect(name("sg4", "tn", 64, 2048, 64)).toBe("quad-32x32");
+  expect(name("sg4", "tn", 20, 2048, 64)).toBe("quad-16x32");
+  const half = { rows: 64, K: 256, N: 688, half: true };
+  expect(chooseKernel({ matmul: "sg4", tuned: { x: "quad-32x32" } }, "nn", "x", half).name).toBe("sg4-8");
   expect(name("sg4", "nt", 2048, 64, 8)).toBe("plain-8");
   expect(name("sg8", "tn", 64, 2048, 8)).toBe("plain-16");
   expect(name("sg8", "tn", 8, 2048, 64)).toBe("sg8-8");
