@@ -1,8 +1,15 @@
-// Sizes and operands of a product; K4 and N4 count vec4. b may be stored in f16, two elements in a word: any device can
-// unpack them, so shader-f16 is not needed.
+// Sizes and operands of a product; K4 and N4 count vec4. a (HALF_A) or b (F16) may be stored in f16, two elements in a
+// word: any device can unpack them, so shader-f16 is not needed.
 struct P { R: u32, K4: u32, N4: u32, chunk: u32, plusRows: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> a: array<vec4f>;
+#if !HALF_A
+  @group(0) @binding(1) var<storage, read> a: array<vec4f>;
+  fn loadA(i: u32) -> vec4f { return a[i]; }
+#end
+#if HALF_A
+  @group(0) @binding(1) var<storage, read> a: array<vec2u>;
+  fn loadA(i: u32) -> vec4f { let w = a[i]; return vec4f(unpack2x16float(w.x), unpack2x16float(w.y)); }
+#end
 #if !F16
   @group(0) @binding(2) var<storage, read> b: array<vec4f>;
   fn loadB(i: u32) -> vec4f { return b[i]; }

@@ -7,7 +7,7 @@
 import { FAMILIES, type MatmulVariant, type Product, type Variants } from "./context.ts";
 
 export interface Kernel {
-  /** Shader with its constants, without those of the operands (NT, F16, PLUS). */
+  /** Shader with its constants, without those of the operands (NT, F16, HALF_A, PLUS). */
   readonly shader: string;
   /** Rows of y and vec4 columns of y that a workgroup owns. */
   readonly rows: number;
