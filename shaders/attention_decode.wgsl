@@ -2,9 +2,13 @@
 // q, o: (N,H,D)  pos: (N) u32, position of the row's token in its sequence
 // k, v: (G·TP + R·TS, KV,D): TP places for each prompt, then TS places for each sample
 // slots: (N,4) u32 = (task, sample, r, length): row n is sample r, its prompt is r / K and has `length` tokens; its own
-// tokens are those at positions length…pos[n], in the sample's places 0, 1, …  One thread per (n, h).
+// tokens are those at positions length…pos[n], in the sample's places 0, 1, …
+// One thread per (n, h, part z): it takes positions z·part … z·part + part − 1. SPLIT = 0: there is one part, which takes
+// all. SPLIT = 1: o is (Z, N,H,D + 4), Σ e^(s − top) v and behind it (top, Σ e^(s − top), 0, 0), merged by
+// attention_merge; parts behind the last position are not written.
+const SPLIT: u32 = 0u;
 const D4: u32 = 4u; // head size / 4, set when the shader is loaded
-struct P { N: u32, K: u32, H: u32, KV: u32, G: u32, TP: u32, TS: u32, scale: f32 }
+struct P { N: u32, K: u32, H: u32, KV: u32, G: u32, TP: u32, TS: u32, scale: f32, Z: u32, part: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
@@ -17,21 +21,24 @@ override WG: u32 = 32;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) nw: vec3u, @builtin(local_invocation_id) l: vec3u) {
   let t = (w.y * nw.x + w.x) * WG + l.x;
-  if (t >= p.N * p.H) { return; }
+  if (t >= p.N * p.H * p.Z) { return; }
   let n = t % p.N;
-  let h = t / p.N;
+  let h = t / p.N % p.H;
+  let z = t / (p.N * p.H);
+  let slot = slots[n];
+  let begin = z * p.part;
+  let end = min(min(pos[n] + 1u, slot.w + p.TS), begin + p.part);
+  #if SPLIT: if (begin >= end) { return; }
   let g = h / (p.H / p.KV);
   let at = (n * p.H + h) * D4;
   var query: array<vec4f, D4>;
   var sum: array<vec4f, D4>;
   for (var d = 0u; d < D4; d++) { query[d] = q[at + d] * p.scale; sum[d] = vec4f(); }
-  let slot = slots[n];
   let shared_place = (slot.z / p.K) * p.TP;
   let own_place = p.G * p.TP + slot.z * p.TS;
-  let end = min(pos[n] + 1u, slot.w + p.TS);
   var top = -1e30;
   var total = 0.0;
-  for (var j = 0u; j < end; j++) {
+  for (var j = begin; j < end; j++) {
     let place = select(own_place + j - slot.w, shared_place + j, j < slot.w);
     let kv = (place * p.KV + g) * D4;
     var s4 = vec4f();
@@ -44,5 +51,12 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) nw: vec3u, @bu
     for (var d = 0u; d < D4; d++) { sum[d] = sum[d] * shrink + e * v[kv + d]; }
     top = next;
   }
-  for (var d = 0u; d < D4; d++) { o[at + d] = sum[d] / total; }
+  #if !SPLIT
+    for (var d = 0u; d < D4; d++) { o[at + d] = sum[d] / total; }
+  #end
+  #if SPLIT
+    let left = ((z * p.N + n) * p.H + h) * (D4 + 1u);
+    for (var d = 0u; d < D4; d++) { o[left + d] = sum[d]; }
+    o[left + D4] = vec4f(top, total, 0.0, 0.0);
+  #end
 }

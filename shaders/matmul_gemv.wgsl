@@ -7,6 +7,7 @@ const WX: u32 = 16u;
 const SLICES: u32 = 8u;
 const NT: u32 = 0u;
 const F16: u32 = 0u;
+const HALF_A: u32 = 0u;
 const PLUS: u32 = 0u;
 #include matmul_sizes
 #include matmul_operands
@@ -36,7 +37,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u)
     #end
     var v: vec4f;
     #for i < ROWS
-      v = a[i$i + k];
+      v = loadA(i$i + k);
       c$i += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
     #end
   }

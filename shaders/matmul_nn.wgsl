@@ -10,6 +10,7 @@ const LOADS: u32 = 8u;
 const BROADCAST: u32 = 0u;
 const NT: u32 = 0u;
 const F16: u32 = 0u;
+const HALF_A: u32 = 0u;
 const PLUS: u32 = 0u;
 override WX: u32 = 16;
 override WY: u32 = 1;
@@ -55,7 +56,7 @@ fn main(
       let b3 = vec4f(t0.w, t1.w, t2.w, t3.w);
       at++;
     #end
-    #for j < LOADS: let a$j = a[i$j + k];
+    #for j < LOADS: let a$j = loadA(i$j + k);
     var v: vec4f;
     #for j < LOADS
       #for i < LANES

@@ -10,6 +10,7 @@ const COLS: u32 = 1u;
 const KT: u32 = 4u;
 const NT: u32 = 0u;
 const F16: u32 = 0u;
+const HALF_A: u32 = 0u;
 const PLUS: u32 = 0u;
 #include matmul_sizes
 #include matmul_operands
@@ -36,7 +37,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
     // Past the end of k both tiles hold zeros; past the last row or column they repeat it, and nobody stores the product.
     for (var t = l; t < HEIGHT * KT; t += THREADS) {
       let at = k + t % KT;
-      tileA[t] = select(vec4f(), a[min(row + t / KT, p.R - 1u) * p.K4 + min(at, end - 1u)], at < end);
+      tileA[t] = select(vec4f(), loadA(min(row + t / KT, p.R - 1u) * p.K4 + min(at, end - 1u)), at < end);
     }
     #if !NT
       for (var t = l; t < 4u * KT * WIDTH; t += THREADS) {

@@ -9,6 +9,7 @@ const QUADS: u32 = 4u;
 const STEP: u32 = 1u;
 const BROADCAST: u32 = 0u;
 const F16: u32 = 0u;
+const HALF_A: u32 = 0u;
 const PLUS: u32 = 0u;
 override WX: u32 = 16;
 #include matmul_sizes
@@ -35,13 +36,13 @@ fn main(
   #end
   for (var k = begin; k < end; k += STEP) {
     // Rows past the end are loaded again and counted as zero.
-    #if BROADCAST: let own = a[min(k + step, end - 1u) * R4 + column];
+    #if BROADCAST: let own = loadA(min(k + step, end - 1u) * R4 + column);
     var v: vec4f;
     #for s < STEP
       let x$s = select(vec4f(), loadB(min(k + $su, end - 1u) * p.N4 + nn), k + $su < end);
       #for q < QUADS
         #if BROADCAST: v = subgroupBroadcast(own, $su * QUADS + $qu);
-        #if !BROADCAST: v = a[min(k + $su, end - 1u) * R4 + min(m4 + $qu, R4 - 1u)];
+        #if !BROADCAST: v = loadA(min(k + $su, end - 1u) * R4 + min(m4 + $qu, R4 - 1u));
         c$q_0 += v.x * x$s; c$q_1 += v.y * x$s; c$q_2 += v.z * x$s; c$q_3 += v.w * x$s;
       #end
     #end

@@ -4,6 +4,7 @@
  */
 import type { Gpu } from "../gpu/device.ts";
 import { Pace } from "../gpu/plan.ts";
+import type { ModelDtype } from "../model/config.ts";
 import { type LoadedModel, loadModel } from "../model/hf.ts";
 import type { PackedRow } from "../model/packing.ts";
 import { type LoraAdapter, loadAdapter } from "../model/peft.ts";
@@ -50,14 +51,15 @@ export interface OnGpu {
   readonly budget: Budget;
 }
 
-/** Opens the GPU, puts the model's weights on it, does `work` and closes it again, whatever happened. */
+/** Opens the GPU, puts the model's weights on it in `dtype`, does `work` and closes it again, whatever happened. */
 export async function withModel<T>(
   model: Pick<LoadedModel, "config" | "tensors">,
+  dtype: string,
   work: (on: OnGpu) => Promise<T>,
 ): Promise<T> {
   const { gpu, runtime } = await openNodeRuntime();
   try {
-    const weights = new ModelWeights(runtime, model.config, model.tensors);
+    const weights = new ModelWeights(runtime, model.config, model.tensors, dtype as ModelDtype);
     await weights.refresh();
     const result = await work({ gpu, runtime, weights, pace: new Pace(), budget: budgetOf(runtime.device) });
     weights.destroy();

@@ -1,10 +1,22 @@
 /** Options that several commands share; a command lists those it needs in its own table. */
+import { DTYPES } from "../model/config.ts";
 import type { Options } from "./args.ts";
 
 /** The model to run, and an adapter on top of it. */
 export const modelOptions = {
   model: { type: "text", value: "DIR", help: "model folder in Hugging Face's layout", required: true },
   adapter: { type: "text", value: "DIR", help: "PEFT adapter on top of the model" },
+} as const satisfies Options;
+
+/** How the model that is run, or that an adapter is trained on, is held. */
+export const dtypeOption = {
+  dtype: {
+    type: "text",
+    value: "NAME",
+    help: "the model's matrices on the GPU: float16 takes half the memory of float32; computed in f32 either way",
+    default: "float32",
+    choices: DTYPES,
+  },
 } as const satisfies Options;
 
 /** Rows to read. */
@@ -52,6 +64,7 @@ export const trainingOptions = {
     help: "projections of a new adapter, separated by commas, or all-linear",
     default: "all-linear",
   },
+  ...dtypeOption,
   "weight-decay": { type: "number", help: "decoupled weight decay", default: 0, min: 0 },
   "max-grad-norm": { type: "number", help: "clip the gradient's global norm, 0: never", default: 1, min: 0 },
   metrics: { type: "text", value: "FILE.jsonl", help: "write one line a step" },

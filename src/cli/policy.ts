@@ -1,4 +1,5 @@
 /** What the loop's commands share (loop, experiment, gate-study, eval): a model folder as the engine that the loop drives. */
+import type { ModelDtype } from "../model/config.ts";
 import { writeAdapter } from "../model/peft.ts";
 import { BASE, Engine } from "../train/engine.ts";
 import { readInputs } from "./model.ts";
@@ -11,13 +12,17 @@ export interface OpenPolicy {
   close(): Promise<void>;
 }
 
-/** The engine on this machine's adapter with the model in `directory`, and the PEFT adapter in `adapter` if given. */
-export async function openPolicy(directory: string, adapter: string | null): Promise<OpenPolicy> {
+/** The engine on this machine's adapter with the model in `directory`, and the PEFT adapter in `adapter` if given. `dtype`: see ModelWeights. */
+export async function openPolicy(
+  directory: string,
+  adapter: string | null,
+  dtype: string = "float32",
+): Promise<OpenPolicy> {
   const inputs = await readInputs({ model: directory, adapter });
   const { gpu, runtime } = await openNodeRuntime();
   const { model } = inputs;
   const decode = (tokens: readonly number[]) => model.tokenizer?.decode(tokens) ?? tokens.join(" ");
-  const engine = await Engine.create({ runtime, gpu, model, decode });
+  const engine = await Engine.create({ runtime, gpu, model, dtype: dtype as ModelDtype, decode });
   const files = inputs.adapter === null ? null : writeAdapter(inputs.adapter);
   if (files !== null) await engine.load({ ...files, optimizer: new Uint8Array() });
   return {

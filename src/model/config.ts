@@ -4,6 +4,10 @@ import { asObject, describe, Fields, type JsonObject, parseObject } from "./json
 /** Architectures that this engine runs; the names stand in config.json under "architectures". */
 export type Architecture = "LlamaForCausalLM" | "AutodidactForCausalLM";
 
+/** How a model's matrices are held on the GPU, as Transformers names it. Everything is computed in f32. */
+export const DTYPES = ["float32", "float16"] as const;
+export type ModelDtype = (typeof DTYPES)[number];
+
 /** Picture input of the bundled model: square RGB pictures cut into square patches, one token a patch. */
 export interface VisionConfig {
   readonly image_size: number;

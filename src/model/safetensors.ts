@@ -3,6 +3,7 @@
  * Format: https://github.com/huggingface/safetensors#format. Little-endian throughout.
  */
 import { InputError } from "../base/input.ts";
+import { fromFloat16 } from "./float16.ts";
 import { asObject, decodeUtf8, describe, type JsonObject, parseObject } from "./json.ts";
 
 const BYTES = { F64: 8, I64: 8, F32: 4, I32: 4, F16: 2, BF16: 2, I8: 1, U8: 1 } as const;
@@ -146,16 +147,6 @@ const scratch = new DataView(new ArrayBuffer(4));
 function fromBits(bits: number): number {
   scratch.setUint32(0, bits);
   return scratch.getFloat32(0);
-}
-
-/** IEEE 754 half precision: 1 sign bit, 5 exponent bits (bias 15), 10 fraction bits; f32 has 1, 8 (bias 127) and 23. */
-function fromFloat16(bits: number): number {
-  const sign = (bits & 0x8000) << 16;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 0) return (sign < 0 ? -fraction : fraction) * 5.9604644775390625e-8; // subnormal: fraction · 2⁻²⁴
-  const wide = exponent === 31 ? 255 : exponent + 112; // 31: infinity or NaN
-  return fromBits(sign | (wide << 23) | (fraction << 13));
 }
 
 const READERS: Readonly<Record<Dtype, (view: DataView, index: number) => number>> = {

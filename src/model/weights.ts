@@ -2,7 +2,8 @@
  * A model's tensors on the GPU. Every linear weight is held in both orders: (out, in) as in the file, needed by
  * gradients, and (in, out), read by the forward pass. Projections that read the same input are one product: their rows lie
  * one below the other, their transposed copies side by side. Trainable weights lie in one flat buffer, so that AdamW is
- * one dispatch; gradients and moments are buffers of the same layout.
+ * one dispatch; gradients and moments are buffers of the same layout. A model that nothing trains may hold its matrices
+ * in f16.
  */
 import { Graph, type Tensor } from "../gpu/graph.ts";
 import type { Pipelines } from "../gpu/pipelines.ts";
@@ -10,10 +11,11 @@ import { compile, type Plan } from "../gpu/plan.ts";
 import type { OpContext, Variants } from "../ops/context.ts";
 import type { Weight } from "../ops/linear.ts";
 import { type Lora, type LoraFactors, type LoraMember, type LoraParts, loraMerge } from "../ops/lora.ts";
-import { reduceSum, transpose } from "../ops/matmul.ts";
+import { reduceSum, transpose, unpackHalf } from "../ops/matmul.ts";
 import { transposeAll } from "../ops/transpose.ts";
 import {
   type ModelConfig,
+  type ModelDtype,
   PROJECTION_GROUPS,
   type Projection,
   type ProjectionGroup,
@@ -21,6 +23,7 @@ import {
   projectionShape,
   tensorShapes,
 } from "./config.ts";
+import { MAX_FLOAT16, toFloat16 } from "./float16.ts";
 import type { LoraAdapter, LoraPair } from "./peft.ts";
 import type { Tensor as HostTensor } from "./safetensors.ts";
 
@@ -33,18 +36,28 @@ export interface Runtime {
 
 const STORAGE = 0x80 | 0x8 | 0x4;
 const align = (bytes: number) => Math.ceil(bytes / 256) * 256;
-const bytesOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 4);
+const sizeOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
+const bytesOf = (shape: readonly number[]) => 4 * sizeOf(shape);
 
 interface Place {
   readonly buffer: GPUBuffer;
   readonly offset: number;
+  /** In elements. */
   readonly shape: readonly number[];
+  /** Two bytes an element, two elements in a word. */
+  readonly half: boolean;
 }
 
 const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 
 /** Names of matrices that are bound as one: rows of the first, then of the second, … */
 type Together = readonly (readonly string[])[];
+
+interface FlatOptions {
+  readonly together?: Together;
+  /** Names of the matrices that are held in f16; of those that are bound together all or none. Their rows are even. */
+  readonly halves?: ReadonlySet<string>;
+}
 
 /**
  * Lays named tensors out one after another, each at a multiple of 256 bytes; the gaps are zero and stay zero. Those that
@@ -64,7 +77,7 @@ export class FlatTensors {
     device: GPUDevice,
     label: string,
     shapes: ReadonlyMap<string, readonly number[]>,
-    together: Together = [],
+    { together = [], halves = new Set() }: FlatOptions = {},
   ) {
     this.device = device;
     this.label = label;
@@ -72,12 +85,14 @@ export class FlatTensors {
     const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
     const follows = new Set(together.flatMap((names) => names.slice(1)));
     const sizes: number[] = [];
-    const layout = new Map<string, { buffer: number; offset: number; shape: readonly number[] }>();
+    const layout = new Map<string, Omit<Place, "buffer"> & { buffer: number }>();
     for (const [name, shape] of shapes) {
       if (follows.has(name)) continue;
       const names = together.find(([first]) => first === name) ?? [name];
       const members = names.map((one) => [one, shapes.get(one) ?? shape] as const);
-      const bytes = align(members.reduce((sum, [, of]) => sum + bytesOf(of), 0));
+      const half = halves.has(name);
+      const bytesIn = (of: readonly number[]) => bytesOf(of) / (half ? 2 : 1);
+      const bytes = align(members.reduce((sum, [, of]) => sum + bytesIn(of), 0));
       if (bytes > Math.min(maxBufferSize, maxStorageBufferBindingSize)) {
         throw new Error(
           `tensor ${names.join(" with ")} takes ${mebibytes(bytes)}, but this GPU binds at most ${mebibytes(maxStorageBufferBindingSize)} at once: the model is too large for it`,
@@ -87,8 +102,8 @@ export class FlatTensors {
       const buffer = sizes.length - 1;
       let offset = sizes[buffer] as number;
       for (const [one, of] of members) {
-        layout.set(one, { buffer, offset, shape: of });
-        offset += bytesOf(of);
+        layout.set(one, { buffer, offset, shape: of, half });
+        offset += bytesIn(of);
       }
       sizes[buffer] = (sizes[buffer] as number) + bytes;
     }
@@ -100,10 +115,19 @@ export class FlatTensors {
     );
   }
 
-  /** Zeros in the same layout: gradients, moments. */
+  /** Throws if some of it is f16. */
+  private wantFloat32(): void {
+    if ([...this.places.values()].some(({ half }) => half))
+      throw new Error(
+        `"${this.label}" are held in float16, which is not trained and not written to files: train an adapter, or load the model in float32`,
+      );
+  }
+
+  /** Zeros in the same layout: gradients, moments. Throws if some of it is f16: see `wantFloat32`. */
   like(label: string): FlatTensors {
+    this.wantFloat32();
     const shapes = new Map([...this.places].map(([name, { shape }]) => [name, shape]));
-    return new FlatTensors(this.device, label, shapes, this.together);
+    return new FlatTensors(this.device, label, shapes, { together: this.together });
   }
 
   place(name: string): Place {
@@ -112,8 +136,9 @@ export class FlatTensors {
     return place;
   }
 
-  /** The one buffer that holds everything. Throws if the device's limits made it several. */
+  /** The one buffer that holds everything. Throws if the device's limits made it several, or if some of it is f16. */
   get buffer(): GPUBuffer {
+    this.wantFloat32();
     const [buffer, ...others] = this.buffers as [GPUBuffer, ...GPUBuffer[]];
     if (others.length > 0)
       throw new Error(
@@ -122,11 +147,15 @@ export class FlatTensors {
     return buffer;
   }
 
+  /** Writes a tensor, rounded where it is held in f16. Throws if it has another size, or a value beyond f16. */
   write(name: string, data: Float32Array): void {
-    const { buffer, offset, shape } = this.place(name);
-    const size = shape.reduce((a, b) => a * b, 1);
+    const { buffer, offset, shape, half } = this.place(name);
+    const size = sizeOf(shape);
     if (data.length !== size) throw new Error(`[shape] ${name}: want ${size} elements, got ${data.length}`);
-    this.device.queue.writeBuffer(buffer, offset, data as Float32Array<ArrayBuffer>);
+    const large = half ? data.find((value) => Math.abs(value) > MAX_FLOAT16) : undefined;
+    if (large !== undefined)
+      throw new Error(`${name} holds ${large}, and float16 ends at ${MAX_FLOAT16}: load the model in float32`);
+    this.device.queue.writeBuffer(buffer, offset, half ? toFloat16(data) : (data as Float32Array<ArrayBuffer>));
   }
 
   /** The whole buffer as host memory, in the layout of `places`. */
@@ -143,16 +172,16 @@ export class FlatTensors {
   /** One tensor out of a host copy made by `read`. */
   slice(host: Float32Array, name: string): Float32Array<ArrayBuffer> {
     const { offset, shape } = this.place(name);
-    return host.slice(offset / 4, offset / 4 + shape.reduce((a, b) => a * b, 1)) as Float32Array<ArrayBuffer>;
+    return host.slice(offset / 4, offset / 4 + sizeOf(shape)) as Float32Array<ArrayBuffer>;
   }
 
-  /** A tensor, or by the name of the first of them the matrices that are bound together. */
+  /** A tensor, or by the name of the first of them the matrices that are bound together. f16 as `matmulNN` takes it. */
   bind(g: Graph, name: string, options: { requiresGrad?: boolean; grad?: Tensor } = {}): Tensor {
-    const { buffer, offset, shape } = this.place(name);
-    const names = this.together.find(([first]) => first === name);
-    if (!names) return g.bound(name, shape, buffer, offset, options);
+    const { buffer, offset, shape, half } = this.place(name);
+    const names = this.together.find(([first]) => first === name) ?? [name];
     const rows = names.reduce((sum, one) => sum + (this.place(one).shape[0] as number), 0);
-    return g.bound(name, [rows, ...shape.slice(1)], buffer, offset, options);
+    if (!half) return g.bound(name, [rows, ...shape.slice(1)], buffer, offset, options);
+    return g.bound(name, [rows, (shape[1] as number) / 2], buffer, offset, { dtype: "u32" });
   }
 
   /** Everything as one vector, for AdamW. Throws if it exceeds what this GPU binds at once. */
@@ -245,20 +274,41 @@ function transposedShapes(config: ModelConfig, shapes: ReadonlyMap<string, reado
   ]);
 }
 
+/**
+ * What float16 holds in two bytes: projections, embedding and head, in groups that are one product. The kernels want
+ * multiples of 4, a group with another size stays f32; so does what is small, norms and the embedding of pictures.
+ */
+function halvesOf(config: ModelConfig, shapes: ReadonlyMap<string, readonly number[]>): ReadonlySet<string> {
+  const alone = config.tie_word_embeddings ? [EMBED] : [EMBED, "lm_head.weight"];
+  const groups = [...groupsOf(config), ...alone.map((name) => [name])];
+  const whole = (name: string) => shapes.get(name)?.every((size) => size % 4 === 0) ?? false;
+  return new Set(groups.filter((names) => names.every(whole)).flat());
+}
+
 export class ModelWeights {
   readonly config: ModelConfig;
   readonly values: FlatTensors;
   readonly transposed: FlatTensors;
   private readonly runtime: Runtime;
 
-  /** `tensors` null: the places alone, nothing is written (to say how much memory they take). */
-  constructor(runtime: Runtime, config: ModelConfig, tensors: ReadonlyMap<string, HostTensor> | null) {
+  /**
+   * `tensors` null: the places alone, nothing is written (to say how much memory they take). `dtype` "float16": matrices
+   * are rounded to f16 and take half the memory; such a model cannot be trained itself, adapters on it can.
+   */
+  constructor(
+    runtime: Runtime,
+    config: ModelConfig,
+    tensors: ReadonlyMap<string, HostTensor> | null,
+    dtype: ModelDtype = "float32",
+  ) {
     this.runtime = runtime;
     this.config = config;
     const shapes = tensorShapes(config);
     const together = groupsOf(config).filter(({ length }) => length > 1);
-    this.values = new FlatTensors(runtime.device, "weights", shapes, together);
-    this.transposed = new FlatTensors(runtime.device, "weights, transposed", transposedShapes(config, shapes));
+    const halves = dtype === "float16" ? halvesOf(config, shapes) : new Set<string>();
+    this.values = new FlatTensors(runtime.device, "weights", shapes, { together, halves });
+    const transposed = transposedShapes(config, shapes);
+    this.transposed = new FlatTensors(runtime.device, "weights, transposed", transposed, { halves });
     for (const name of tensors ? shapes.keys() : []) {
       const tensor = tensors?.get(name);
       if (!tensor) throw new Error(`the model has no tensor ${name}`);
@@ -506,7 +556,9 @@ export class LoraWeights {
       for (const [group, names] of GROUPS) {
         const [name] = groupNames(layer, names);
         const out = merged.bind(g, name);
-        reduceSum(ctx, weights.transposed.bind(g, name), out, 1, false);
+        const own = weights.transposed.bind(g, name);
+        if (own.dtype === "u32") unpackHalf(ctx, own, out);
+        else reduceSum(ctx, own, out, 1, false);
         const lora = adapters[layer]?.groups[group];
         if (lora) loraMerge(ctx, lora, out);
       }
@@ -518,7 +570,7 @@ export class LoraWeights {
   }
 }
 
-/** A transposed set for the projections only, to hold weights with an adapter added. */
+/** A transposed set for the projections only, in f32, to hold weights with an adapter added. */
 export function mergedTensors(runtime: Runtime, config: ModelConfig): FlatTensors {
   return new FlatTensors(runtime.device, "merged weights", transposedGroups(config));
 }

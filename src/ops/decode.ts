@@ -79,6 +79,12 @@ export function ropeAppend(
   });
 }
 
+/**
+ * Positions that one thread reads; a longer context is split into parts of this many. It depends on nothing else of the
+ * batch, so that an answer does not: a row's sum is cut at the same positions whatever rows and lengths stand beside it.
+ */
+const PART = 128;
+
 /** q: (N, H·D) against its prompt and its sample's tokens up to its own position: (N, H·D). */
 export function attentionDecode(
   { g }: OpContext,
@@ -92,14 +98,25 @@ export function attentionDecode(
   wantShape("attention_decode", q, [N, H * D]);
   wantShape("attention_decode", slots, [N, 4]);
   wantCache("attention_decode", cache, shape);
+  const Z = Math.ceil((TP + TS) / PART);
   const o = g.temp("attention", [N, H * D]);
+  const parts = Z === 1 ? o : g.temp("parts of attention", [Z, N, H, D + 4]);
   g.dispatch({
-    shader: `attention_decode?D4=${D / 4}`,
+    shader: `attention_decode?D4=${D / 4}${Z === 1 ? "" : "&SPLIT=1"}`,
     constants: {},
-    uniforms: [N, K, H, KV, G, TP, TS, f32(1 / Math.sqrt(D))],
-    bindings: [read(q), read(cache.k), read(cache.v), read(slots), read(pos), write(o)],
-    workgroups: grid(N * H, 32),
+    uniforms: [N, K, H, KV, G, TP, TS, f32(1 / Math.sqrt(D)), Z, PART],
+    bindings: [read(q), read(cache.k), read(cache.v), read(slots), read(pos), write(parts)],
+    workgroups: grid(N * H * Z, 32),
     flops: 4 * N * H * (TP + TS / 2) * D,
+  });
+  if (Z === 1) return o;
+  g.dispatch({
+    shader: "attention_merge",
+    constants: {},
+    uniforms: [N, H, D / 4, TS, PART],
+    bindings: [read(parts), read(slots), read(pos), write(o)],
+    workgroups: grid((N * H * D) / 4, 64),
+    flops: 2 * N * H * Z * D,
   });
   return o;
 }

@@ -1,6 +1,7 @@
 import { grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
 import { ELEMENTWISE, lanes } from "./lanes.ts";
+import { dims } from "./matmul.ts";
 
 export interface EmbedInputs {
   readonly id: Tensor; // (R) u32: vocabulary row, or patch row for image tokens
@@ -11,16 +12,22 @@ export interface EmbedInputs {
   readonly patchRow?: Tensor;
 }
 
-/** x(R,C): rows of the table (V,C), or of `patches` (P,C) where the token is an image token. */
+/**
+ * x(R,C): rows of the table (V,C), or of `patches` (P,C) where the token is an image token. A table that nothing trains may
+ * be f16 (see `matmulNN`) if C is a multiple of 4.
+ */
 export function embed(ctx: OpContext, inputs: EmbedInputs, table: Tensor, patches: Tensor | null): Tensor {
   const { g } = ctx;
   const R = inputs.id.size;
-  const [V, C] = table.shape as [number, number];
+  const [V, C] = dims(table);
+  const half = table.dtype === "u32";
+  if (half && C % 4 !== 0)
+    throw new Error(`[shape] embed.${table.name}: f16 wants a width that is a multiple of 4, got ${C}`);
   wantShape("embed", inputs.info, [R]);
   const x = g.temp("embedded", [R, C], table.requiresGrad || (patches?.requiresGrad ?? false));
   const { shader, width } = lanes("embed", C);
   g.dispatch({
-    shader,
+    shader: half ? `${shader}&F16=1` : shader,
     constants: {},
     uniforms: [R, C / width],
     bindings: [read(inputs.id), read(inputs.info), read(table), read(patches ?? table), write(x)],

@@ -4,12 +4,12 @@ import type { OpContext } from "./context.ts";
 import { addResidual } from "./elementwise.ts";
 import { ELEMENTWISE, lanes } from "./lanes.ts";
 import { type Lora, loraBackward, loraForward } from "./lora.ts";
-import { matmulNN, matmulTN } from "./matmul.ts";
+import { dims, matmulNN, matmulTN } from "./matmul.ts";
 
 /**
  * A weight in both orders: `w` (out, in) as in Hugging Face files, `wT` (in, out) for the forward pass. Several weights that
  * read the same input are one: one below the other in `w`, side by side in `wT`. `w` is needed for gradients only. If it
- * is trainable, `wT` is refreshed at the start of each step.
+ * is trainable, `wT` is refreshed at the start of each step; if nothing trains it, both may be f16 (see `matmulNN`).
  */
 export interface Weight {
   readonly name: string;
@@ -25,7 +25,7 @@ export interface Weight {
 export function linear(ctx: OpContext, x: Tensor, weight: Weight, lora?: Lora, residual?: Tensor): Tensor {
   const { g } = ctx;
   const [R] = x.shape as [number, number];
-  const N = weight.wT.shape[1] as number;
+  const [, N] = dims(weight.wT);
   const { bias } = weight;
   const trainable = weight.w?.requiresGrad ?? false;
   const needs = [x, bias, residual].some((t) => t?.requiresGrad) || trainable || lora !== undefined;

@@ -1,7 +1,7 @@
 import { grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
 import { linear, type Weight } from "./linear.ts";
-import { matmulNN, matmulTN, transpose } from "./matmul.ts";
+import { dims, matmulNN, matmulTN, transpose } from "./matmul.ts";
 
 /** logp(M) = log softmax(logits(M,V))[target(M)]. Natural logarithms. */
 export function logprob({ g }: OpContext, logits: Tensor, target: Tensor): Tensor {
@@ -66,7 +66,7 @@ export function headLogprob(
 ): Tensor {
   const { g } = ctx;
   const [M, C] = x.shape as [number, number];
-  const V = head.wT.shape[1] as number;
+  const [, V] = dims(head.wT);
   if (V <= stored) return logprob(ctx, linear(ctx, x, head), target);
   wantShape("logprob", target, [M]);
   const { w } = head;

@@ -8,11 +8,15 @@ import type { OpContext, Product } from "./context.ts";
 import { ELEMENTWISE, lanes } from "./lanes.ts";
 import { type Choice, chooseKernel, shapeKey } from "./variants.ts";
 
-const dims = (tensor: Tensor): [number, number] => {
-  if (tensor.shape.length !== 2)
-    throw new Error(`[shape] matmul.${tensor.name}: want (rows, columns), got (${tensor.shape.join(",")})`);
-  return tensor.shape as unknown as [number, number];
+/** Rows and columns of a matrix. One of dtype u32 holds f16, two neighbours of a row in a word. */
+export const dims = ({ name, shape, dtype }: Tensor): [number, number] => {
+  if (shape.length !== 2) throw new Error(`[shape] matmul.${name}: want (rows, columns), got (${shape.join(",")})`);
+  const [rows, columns] = shape as unknown as [number, number];
+  return [rows, dtype === "u32" ? 2 * columns : columns];
 };
+
+const wantDims = (tensor: Tensor, rows: number, columns: number): void =>
+  wantShape("matmul", tensor, [rows, tensor.dtype === "u32" ? columns / 2 : columns]);
 
 export interface MatmulOptions {
   readonly scale?: number;
@@ -22,23 +26,29 @@ export interface MatmulOptions {
   readonly plus?: Tensor;
 }
 
-/** y(R,N) = scale · a(R,K) b(K,N) (+ y) (+ plus). b may be (K, N/2) u32: two f16 in a word, see `packHalf`. */
+/**
+ * y(R,N) = scale · a(R,K) b(K,N) (+ y) (+ plus). Each operand may be f16: a u32 matrix of half as many
+ * columns, two f16 in a word. Sums are f32.
+ */
 export function matmulNN(ctx: OpContext, a: Tensor, b: Tensor, y: Tensor, options: MatmulOptions = {}): void {
   const [, K] = dims(a);
   const [, N] = dims(y);
-  wantShape("matmul", b, b.dtype === "u32" ? [K, N / 2] : [K, N]);
+  wantDims(b, K, N);
   product(ctx, "nn", { a, b, y, options });
 }
 
-/** y(R,N) = scale · a(R,K) bᵀ (+ y) (+ plus) for b(N,K), or (N, K/2) u32 as f16. */
+/** y(R,N) = scale · a(R,K) bᵀ (+ y) (+ plus) for b(N,K). f16 as in `matmulNN`. */
 export function matmulNT(ctx: OpContext, a: Tensor, b: Tensor, y: Tensor, options: MatmulOptions = {}): void {
   const [, K] = dims(a);
   const [, N] = dims(y);
-  wantShape("matmul", b, b.dtype === "u32" ? [N, K / 2] : [N, K]);
+  wantDims(b, N, K);
   product(ctx, "nt", { a, b, y, options });
 }
 
-/** y(M,N) = scale · aᵀ b (+ y) for a(R,M), b(R,N): the gradient of a weight. Long sums are split over parts of the rows. */
+/**
+ * y(M,N) = scale · aᵀ b (+ y) for a(R,M), b(R,N): the gradient of a weight. Long sums are split over parts of the rows.
+ * f16 as in `matmulNN`.
+ */
 export function matmulTN(
   ctx: OpContext,
   a: Tensor,
@@ -48,7 +58,7 @@ export function matmulTN(
 ): void {
   const [R] = dims(a);
   const [, N] = dims(y);
-  wantShape("matmul", b, [R, N]);
+  wantDims(b, R, N);
   product(ctx, "tn", { a, b, y, options });
 }
 
@@ -76,13 +86,22 @@ function product(ctx: OpContext, kind: Product, { a, b, y, options }: Operands):
   }
   ctx.variants.asked?.({ product: kind, R: rowsA, K: columnsA, N });
   const key = shapeKey(kind, rowsA, columnsA, N);
-  productOf(ctx, chooseKernel(ctx.variants, kind, key, { rows: R, K, N, half: b.dtype === "u32" }), kind, {
-    a,
-    b,
-    y,
-    options,
-  });
+  productOf(
+    ctx,
+    chooseKernel(ctx.variants, kind, key, { rows: R, K, N, half: [a, b].some(({ dtype }) => dtype === "u32") }),
+    kind,
+    {
+      a,
+      b,
+      y,
+      options,
+    },
+  );
 }
+
+/** Constants of the operands that are f16. */
+const halfFlags = (a: Tensor, b: Tensor): string =>
+  `${a.dtype === "u32" ? "&HALF_A=1" : ""}${b.dtype === "u32" ? "&F16=1" : ""}`;
 
 /** Appends the product in one kernel, whatever the variants say: for tuning and tests. Sizes as in `matmulNN` and others. */
 export function productOf(
@@ -94,9 +113,8 @@ export function productOf(
   const { g } = ctx;
   const { plus, accumulate = false } = options;
   const [R, N] = dims(y);
-  const K = kind === "tn" ? (a.shape[0] as number) : (a.shape[1] as number);
+  const K = dims(a)[kind === "tn" ? 0 : 1];
   const scale = f32(options.scale ?? 1);
-  const half = b.dtype === "u32";
   const N4 = N / 4;
   // K4 counts vec4 of k in nn and nt, single rows in tn.
   const K4 = kind === "tn" ? K : K / 4;
@@ -111,7 +129,7 @@ export function productOf(
   const columns = kernel.narrow ? WX : kernel.columns;
   const extra = Z === 1 ? plus : undefined;
   g.dispatch({
-    shader: `${kernel.shader}${kind === "nt" ? "&NT=1" : ""}${half ? "&F16=1" : ""}${extra ? "&PLUS=1" : ""}`,
+    shader: `${kernel.shader}${kind === "nt" ? "&NT=1" : ""}${halfFlags(a, b)}${extra ? "&PLUS=1" : ""}`,
     constants: {
       ...(kernel.narrow ? { WX } : {}),
       ...(kernel.narrow === "WX and WY" ? { WY } : {}),
@@ -139,8 +157,9 @@ export function anyProduct(
   { R, K, N, plusRows }: { R: number; K: number; N: number; plusRows: number },
   { a, b, y, options }: Operands,
 ): void {
-  if (b.dtype === "u32")
-    throw new Error(`[shape] matmul.${b.name}: f16 wants multiples of 4, got (${R},${K}) by (${K},${N})`);
+  for (const { name, dtype } of [a, b])
+    if (dtype === "u32")
+      throw new Error(`[shape] matmul.${name}: f16 wants multiples of 4, got (${R},${K}) by (${K},${N})`);
   const stridesA = kind === "tn" ? [1, R] : [K, 1];
   const stridesB = kind === "nt" ? [1, K] : [N, 1];
   const { plus } = options;
@@ -154,16 +173,15 @@ export function anyProduct(
   });
 }
 
-/** y(R, C/2) u32 = x(R,C) rounded to f16, two a word: half the memory and bandwidth for a weight that nothing trains. */
-export function packHalf({ g }: OpContext, x: Tensor, y: Tensor): void {
-  const [R, C] = dims(x);
-  wantShape("pack_half", y, [R, C / 2]);
+/** y(R,C) = x(R, C/2) u32, which holds f16: exact. */
+export function unpackHalf({ g }: OpContext, x: Tensor, y: Tensor): void {
+  wantShape("unpack_half", y, dims(x));
   g.dispatch({
-    shader: "pack_half",
+    shader: "unpack_half",
     constants: {},
-    uniforms: [y.size],
+    uniforms: [x.size],
     bindings: [read(x), write(y)],
-    workgroups: grid(y.size, 64),
+    workgroups: grid(x.size, 64),
     flops: 0,
   });
 }
@@ -181,16 +199,19 @@ export function reduceSum({ g }: OpContext, part: Tensor, y: Tensor, Z: number, 
   });
 }
 
-/** y(C,R) = xᵀ. */
+/** y(C,R) = xᵀ, both f32 or both f16 (u32). */
 export function transpose({ g }: OpContext, x: Tensor, y: Tensor): void {
   const [R, C] = dims(x);
-  wantShape("transpose", y, [C, R]);
+  wantDims(y, C, R);
+  const half = x.dtype === "u32";
+  if (half !== (y.dtype === "u32") || (half && R % 2 === 1))
+    throw new Error(`[shape] transpose.${x.name}: f16 wants even sizes and f16, got (${R},${C})`);
   g.dispatch({
-    shader: "transpose",
+    shader: half ? "transpose?F16=1" : "transpose",
     constants: {},
     uniforms: [R, C],
     bindings: [read(x), write(y)],
-    workgroups: grid(R * C, 64),
+    workgroups: grid(y.size, 64),
     flops: 0,
   });
 }

@@ -7,7 +7,7 @@
 import { FAMILIES, type MatmulVariant, type Product, type Variants } from "./context.ts";
 
 export interface Kernel {
-  /** Shader with its constants, without those of the operands (NT, F16, PLUS). */
+  /** Shader with its constants, without those of the operands (NT, F16, HALF_A, PLUS). */
   readonly shader: string;
   /** Rows of y and vec4 columns of y that a workgroup owns. */
   readonly rows: number;
@@ -161,7 +161,7 @@ export interface Sizes {
   readonly rows: number;
   readonly K: number;
   readonly N: number;
-  /** b is stored in f16. */
+  /** An operand is stored in f16, which the blocks of quads do not read. */
   readonly half?: boolean;
 }
 
@@ -180,7 +180,7 @@ export function chooseKernel(variants: Variants, product: Product, key: string, 
       quad ?? (family.startsWith("tile") ? tileFor(rows, N) : blockFor(laneFamily(family), rows, N)),
     );
   }
-  const quad = family === "sg4" ? quadFor(product, sizes) : null;
+  const quad = family === "sg4" && !half ? quadFor(product, sizes) : null;
   const transposed = parseChoice(product, quad ?? `${laneFamily(family)}-${rows <= 8 ? 8 : 16}`);
   const tiles = Math.ceil(rows / transposed.kernel.rows) * Math.ceil(N / 4 / transposed.kernel.columns);
   // Enough workgroups to fill a device, parts of at least 64 rows.

@@ -7,7 +7,14 @@ import { rngFor } from "../base/rng.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { Graph } from "../gpu/graph.ts";
 import { compile, type Pace, type Plan } from "../gpu/plan.ts";
-import { type ModelConfig, PROJECTIONS, type Projection, projectionPath, projectionShape } from "../model/config.ts";
+import {
+  type ModelConfig,
+  type ModelDtype,
+  PROJECTIONS,
+  type Projection,
+  projectionPath,
+  projectionShape,
+} from "../model/config.ts";
 import { type Generated, Generator } from "../model/generate.ts";
 import type { LoadedModel } from "../model/hf.ts";
 import type { PackedRow } from "../model/packing.ts";
@@ -34,6 +41,8 @@ export interface EngineOptions {
   /** The device of `runtime`: how it describes itself, and whether it has refused work. */
   readonly gpu: Pick<Gpu, "summary" | "check">;
   readonly model: Pick<LoadedModel, "config" | "tensors" | "hash">;
+  /** How the frozen model is held, "float32" unless said otherwise; its projections with the adapter added stay f32. */
+  readonly dtype?: ModelDtype;
   readonly decode: (tokens: readonly number[]) => string;
   /** Splits long submits; leave out to submit a plan at once. */
   readonly pace?: Pace;
@@ -91,7 +100,7 @@ export class Engine {
   }
 
   static async create(options: EngineOptions): Promise<Engine> {
-    const weights = new ModelWeights(options.runtime, options.model.config, options.model.tensors);
+    const weights = new ModelWeights(options.runtime, options.model.config, options.model.tensors, options.dtype);
     await weights.refresh();
     return new Engine(options, weights);
   }

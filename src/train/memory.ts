@@ -1,5 +1,5 @@
 /** How much GPU memory a training will take, said before anything of it is made. */
-import type { ModelConfig } from "../model/config.ts";
+import type { ModelConfig, ModelDtype } from "../model/config.ts";
 import { LoraWeights, ModelWeights, type Runtime } from "../model/weights.ts";
 import type { Variants } from "../ops/context.ts";
 import type { Group } from "./groups.ts";
@@ -11,6 +11,8 @@ export interface MemoryRequest extends TrainerOptions {
   readonly limits: Pick<GPUSupportedLimits, "maxBufferSize" | "maxStorageBufferBindingSize">;
   /** The adapter that is trained; null: the model itself. */
   readonly lora: Pick<LoraWeights, "r" | "scaling" | "targets"> | null;
+  /** How the model is held: "float32" unless said otherwise. */
+  readonly dtype?: ModelDtype;
   /** One step; its rows decide the shapes, their tokens do not matter. */
   readonly groups: readonly Group[];
 }
@@ -26,20 +28,36 @@ export interface TrainingMemory {
   readonly total: number;
 }
 
-/** Exact: every buffer is asked of a device that only counts. Throws, as the device would, if a tensor fits no binding. */
-export function trainingMemory(request: MemoryRequest): TrainingMemory {
-  const { config, variants, limits, lora, groups, ...options } = request;
-  let bytes = 0;
+/** A runtime whose device only counts the bytes that are asked of it. */
+function countingRuntime(limits: MemoryRequest["limits"], variants: Variants) {
+  const counted = { bytes: 0 };
   const device = {
     limits,
     createBuffer: ({ size }: GPUBufferDescriptor) => {
-      bytes += size;
+      counted.bytes += size;
       return { size };
     },
   };
-  const runtime = { device, variants } as unknown as Runtime;
-  const weights = new ModelWeights(runtime, config, null);
-  const modelBytes = bytes;
+  return { runtime: { device, variants } as unknown as Runtime, counted };
+}
+
+/** Bytes of a model's weights on a GPU, in both orders: exact, and the same on every GPU that can hold them. */
+export function weightMemory(config: ModelConfig, dtype: ModelDtype): number {
+  const limits = { maxBufferSize: Number.POSITIVE_INFINITY, maxStorageBufferBindingSize: Number.POSITIVE_INFINITY };
+  const { runtime, counted } = countingRuntime(limits, { matmul: "plain" });
+  new ModelWeights(runtime, config, null, dtype);
+  return counted.bytes;
+}
+
+/**
+ * Exact: every buffer is asked of a device that only counts. Throws, as the device would, if a tensor fits no binding, or
+ * if the model itself should be trained in float16.
+ */
+export function trainingMemory(request: MemoryRequest): TrainingMemory {
+  const { config, variants, limits, lora, dtype, groups, ...options } = request;
+  const { runtime, counted } = countingRuntime(limits, variants);
+  const weights = new ModelWeights(runtime, config, null, dtype);
+  const modelBytes = counted.bytes;
   const adapter = lora ? new LoraWeights(runtime, config, lora, "adapter") : null;
   const values = adapter?.flat ?? weights.values;
   const trainable = {
@@ -52,5 +70,5 @@ export function trainingMemory(request: MemoryRequest): TrainingMemory {
   if (adapter) adapter.grads = trainable.grads;
   const trainer = new Trainer(runtime, weights, trainable, undefined, options);
   const plan = trainer.planBytes(groups);
-  return { weights: modelBytes, training: bytes - modelBytes, plan, total: bytes + plan };
+  return { weights: modelBytes, training: counted.bytes - modelBytes, plan, total: counted.bytes + plan };
 }

@@ -154,6 +154,7 @@ describe("info", () => {
     const text = await run(["info", "--model", golden("llama-untied")]);
     expect(text.code).toBe(0);
     expect(text.out).toMatch(/architecture +LlamaForCausalLM/);
+    expect(text.out).toMatch(/GPU memory +[\d,]+ bytes as float32, [\d,]+ bytes as float16/);
     expect(text.out).toMatch(/attention +3 heads of 16, 1 for keys and values/);
     const { out } = await run([
       "info",
@@ -168,6 +169,7 @@ describe("info", () => {
       architecture: "LlamaForCausalLM",
       parameters: 18624,
       dtypes: ["F32"],
+      weight_bytes: { float32: expect.any(Number), float16: expect.any(Number) },
       vocabulary: 97,
       adapter: { r: 4, alpha: 8, scaling: 2, parameters: 3712 },
     });

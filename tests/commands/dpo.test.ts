@@ -183,6 +183,16 @@ test("rows come in file order, cycling; --shuffle draws another order from the s
   expect(await chosen("--batch-size", 1, "--shuffle", "--seed", 1)).toEqual(drawn);
 });
 
+test("--dtype float16: an adapter on rounded weights, with its reference in float16, too", async () => {
+  const [half, full] = [await train("--dtype", "float16", "--steps", 3), await train("--steps", 3)];
+  expect(half.steps[0]?.loss).toBe(full.steps[0]?.loss); // rewards of exactly 0: policy and reference are one model
+  expect(half.steps[0]?.["rewards/margins"]).toBe(0);
+  const norms = [half, full].map(({ steps }) => steps[2]?.grad_norm as number);
+  expect(norms[0]).not.toBe(norms[1]);
+  expect(norms[0]).toBeCloseTo(norms[1] as number, 1);
+  expect(await adapterOf(half.out)).not.toEqual(await adapterOf(full.out));
+});
+
 test("only the named projections get factors; the same seed gives the same bytes", async () => {
   const words = ["--target-modules", "v_proj,q_proj", "--lora-r", 2, "--lora-alpha", 3, "--steps", 2, "--seed", 5];
   const [one, two, other] = [await train(...words), await train(...words), await train(...words, "--seed", 6)];

@@ -30,6 +30,14 @@ test.each(GOLDEN)("greedy continuation of %s is PyTorch's, with and without an a
   expect(adapted.lines()).toEqual([{ tokens: upToEos(greedy.tokens_adapter), text: null }]);
 });
 
+test("--dtype float16 with an adapter: its first tokens are PyTorch's in float32", async () => {
+  const { greedy } = JSON.parse(goldenText("llama-tied/expected.json")) as { greedy: Greedy };
+  const words = ["generate", "--model", goldenPath("llama-tied"), "--tokens", greedy.prompt.join(","), "--max-new", 4];
+  const { code, err, lines } = await run(...words, "--dtype", "float16", "--adapter", goldenPath("llama-tied/adapter"));
+  expect(code, err).toBe(0);
+  expect(lines()[0]?.tokens).toEqual(upToEos(greedy.tokens_adapter).slice(0, 4));
+});
+
 test("every stop token of generation_config.json ends the answer and is part of it", async () => {
   const { greedy } = JSON.parse(goldenText("llama-tied/expected.json")) as { greedy: Greedy };
   const folder = await temporary();

@@ -27,6 +27,17 @@ test.each(GOLDEN)("log-probs of %s are PyTorch's, with and without an adapter", 
   expect(adapted).toBeLessThan(1e-4);
 });
 
+test("--dtype float16: other numbers than PyTorch's in float32, by what rounding the weights does; no other dtype", async () => {
+  const base = ["--model", goldenPath("llama-tied"), "--data", goldenPath("llama-tied/sequences.jsonl")];
+  const half = largest(await logprobs(...base, "--dtype", "float16"), expected("llama-tied").logprobs);
+  expect(half).toBeGreaterThan(1e-4);
+  expect(half).toBeLessThan(2e-2);
+  expect(await run("logprobs", ...base, "--dtype", "bfloat16")).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("--dtype"),
+  });
+});
+
 test("one token has no log-prob: an empty list in its line's place", async () => {
   const data = await jsonl({ tokens: [5] }, { tokens: [5, 6] }, { tokens: [7] }, { tokens: [7] });
   const got = await logprobs("--model", goldenPath("llama-tied"), "--data", data);

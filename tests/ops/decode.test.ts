@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { rngFor } from "../../src/base/rng.ts";
 import { Graph } from "../../src/gpu/graph.ts";
 import { compile } from "../../src/gpu/plan.ts";
-import { attentionDecode, ropeAppend } from "../../src/ops/decode.ts";
+import { attentionDecode, type DecodeShape, ropeAppend } from "../../src/ops/decode.ts";
 import { ropeTable } from "../../src/ops/rope.ts";
 import { openTestGpu } from "../gpu/open.ts";
 import { attention } from "../reference/attention.ts";
@@ -18,6 +18,10 @@ test.each([
   { H: 4, KV: 1, D: 16, prompts: [4], K: 3, own: 4 },
   { H: 2, KV: 2, D: 32, prompts: [1, 6, 2], K: 2, own: 3 },
   { H: 3, KV: 3, D: 4, prompts: [2, 7], K: 2, own: 2 },
+  // Contexts of more than one part, beside some of one: parts end in the prompt, behind it and among the own tokens.
+  { H: 4, KV: 2, D: 8, prompts: [126, 3, 128], K: 2, own: 4 },
+  { H: 3, KV: 1, D: 12, prompts: [255, 1, 129], K: 3, own: 3 },
+  { H: 2, KV: 2, D: 4, prompts: [513], K: 2, own: 1 },
 ])("prompt and decoded tokens through the caches equal full attention: %o", async (options) => {
   const { H, KV, D, prompts, K, own } = options;
   const rng = rngFor(7, H, KV, D);
@@ -117,4 +121,88 @@ test.each([
     first.destroy();
     plan.destroy();
   });
+});
+
+/** A row of a plan: which sample it is, tokens of its prompt, the position that it has come to. */
+interface DecodedRow {
+  readonly sample: number;
+  readonly length: number;
+  readonly pos: number;
+}
+
+/**
+ * Attention of `rows` over caches in which the place of a sample's position holds what depends on (sample, position) alone,
+ * and every other place a number that would be seen. All samples of one prompt have the same prompt.
+ */
+async function attended({ G, K, H, KV, D, TP, TS }: DecodeShape, rows: readonly DecodedRow[]) {
+  const width = KV * D;
+  const caches = [0, 1].map(() => new Float32Array(G * (TP + K * TS) * width).fill(1e4));
+  const fill = (place: number, ...labels: (string | number)[]) => {
+    for (const [i, cache] of caches.entries()) {
+      const rng = rngFor(3, i, ...labels);
+      for (let c = 0; c < width; c++) cache[place * width + c] = rng.normal();
+    }
+  };
+  for (const { sample, length } of rows) {
+    const prompt = Math.floor(sample / K);
+    for (let j = 0; j < length; j++) fill(prompt * TP + j, "prompt", length, j);
+    for (let j = 0; j < TS; j++) fill(G * TP + sample * TS + j, "own", length, j);
+  }
+  const g = new Graph();
+  const ctx = { g, variants: { matmul: "plain" as const } };
+  const N = rows.length;
+  const shape = [G * (TP + K * TS), width];
+  const t = {
+    q: g.input("q", [N, H * D]),
+    k: g.input("k", shape),
+    v: g.input("v", shape),
+    slots: g.input("slots", [N, 4], "u32"),
+    pos: g.input("pos", [N], "u32"),
+  };
+  const out = attentionDecode(ctx, t.q, t, t, { G, K, H, KV, D, TP, TS });
+  const dispatches = g.dispatches.length;
+  const kept = keep(ctx, out);
+  const plan = await compile("decode", g, gpu.device, gpu.pipelines);
+  const queries = rows.flatMap(({ length }) => {
+    const rng = rngFor(4, length);
+    return Array.from({ length: H * D }, () => rng.normal());
+  });
+  plan.write(t.q, Float32Array.from(queries));
+  plan.write(t.k, caches[0] as Float32Array);
+  plan.write(t.v, caches[1] as Float32Array);
+  plan.write(t.slots, Uint32Array.from(rows.flatMap(({ sample, length }) => [0, 0, sample, length])));
+  plan.write(
+    t.pos,
+    Uint32Array.from(rows, ({ pos }) => pos),
+  );
+  await gpu.checked(() => plan.run());
+  const [all] = (await plan.read(kept)) as [Float32Array];
+  plan.destroy();
+  return { dispatches, rows: rows.map((_, n) => [...all.subarray(n * H * D, (n + 1) * H * D)]) };
+}
+
+test("contexts of up to 128 places are one dispatch; a row's bits depend on neither lengths nor number of the others", async () => {
+  const heads = { H: 4, KV: 2, D: 8 };
+  const short = { sample: 0, length: 20, pos: 22 };
+  const long = { sample: 0, length: 150, pos: 290 };
+  const inShort = await attended({ ...heads, G: 1, K: 1, TP: 124, TS: 4 }, [short]);
+  expect(inShort.dispatches).toBe(1);
+  const inLong = await attended({ ...heads, G: 1, K: 1, TP: 150, TS: 141 }, [long]);
+  expect(inLong.dispatches).toBe(2);
+  const together = await attended({ ...heads, G: 3, K: 2, TP: 400, TS: 200 }, [
+    { ...long, sample: 5 },
+    { sample: 0, length: 400, pos: 400 },
+    { ...short, sample: 2 },
+  ]);
+  expect(together.rows[0]).toEqual(inLong.rows[0]);
+  expect(together.rows[2]).toEqual(inShort.rows[0]);
+});
+
+test("a finished row, whose position has run past its places, reads no place of another and stays finite", async () => {
+  const shape = { H: 2, KV: 1, D: 4, G: 2, K: 1, TP: 130, TS: 3 };
+  const last = { sample: 0, length: 130, pos: 132 };
+  const other = { sample: 1, length: 5, pos: 7 };
+  const ended = await attended(shape, [{ ...last, pos: 1000 }, other]);
+  expect(ended.rows.flat().every((x) => Math.abs(x) < 10)).toBe(true);
+  expect(ended.rows).toEqual((await attended(shape, [last, other])).rows);
 });

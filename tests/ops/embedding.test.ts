@@ -1,10 +1,12 @@
 import { expect, test } from "vitest";
 import { rngFor } from "../../src/base/rng.ts";
+import { Graph } from "../../src/gpu/graph.ts";
 import { addResidual } from "../../src/ops/elementwise.ts";
 import { embed, gatherRows } from "../../src/ops/embedding.ts";
 import { IMAGE, info, NONE, PAD } from "../../src/ops/mask.ts";
 import { openTestGpu } from "../gpu/open.ts";
 import * as reference from "../reference/embed.ts";
+import { packed, rounded } from "../reference/float16.ts";
 import { checkOp } from "./check.ts";
 
 const gpu = await openTestGpu();
@@ -51,6 +53,31 @@ test.each([
       ),
     reference: ({ table, patches }) => reference.embed(id, image, table!, patches ?? null, C),
   });
+});
+
+test("embed: a table in f16 gives its rounded rows beside patches in f32; a width of 6 is refused", async () => {
+  const [R, V, C, P] = [65, 7, 12, 12];
+  const { image, id, words } = rows(R, V, P);
+  const rng = rngFor(9, "table");
+  const table = rounded(Float32Array.from({ length: V * C }, () => rng.normal()));
+  await checkOp(gpu, {
+    name: "embed f16",
+    inputs: {
+      id: { shape: [R], data: id },
+      info: { shape: [R], data: words },
+      table: { shape: [V, C / 2], data: packed(table) },
+      patches: { shape: [P, C], grad: false },
+    },
+    op: (ctx, t) => embed(ctx, { id: t.id!, info: t.info! }, t.table!, t.patches!),
+    reference: ({ patches }) => reference.embed(id, image, Float64Array.from(table), patches!, C),
+    tolerance: 0,
+  });
+  const g = new Graph();
+  const ctx = { g, variants: { matmul: "plain" as const } };
+  const one = g.input("one", [1], "u32");
+  expect(() => embed(ctx, { id: one, info: one }, g.input("table", [4, 3], "u32"), null)).toThrow(
+    "multiple of 4, got 6",
+  );
 });
 
 test("embed twice with one table: the second gradient is added to the first", () => {

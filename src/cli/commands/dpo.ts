@@ -37,7 +37,7 @@ export const dpo = defineCommand({
       row: asRow(value),
     }));
     const start = startingAdapter(values, model, adapter);
-    await withModel(model, async (on) => {
+    await withModel(model, values.dtype, async (on) => {
       checkRows(on, rows);
       const reference = new Reference(on, values.reference === "base" ? null : adapter);
       const sums = await reference.sums(rows.map(({ row }) => row));

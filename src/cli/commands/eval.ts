@@ -2,7 +2,7 @@ import type { HeldOut, TaskKind } from "../../base/records.ts";
 import { evaluateKinds } from "../../eval/evaluate.ts";
 import { KINDS } from "../../world/questions.ts";
 import { columns, defineCommand, UsageError } from "../args.ts";
-import { modelOptions, seedOption } from "../options.ts";
+import { dtypeOption, modelOptions, seedOption } from "../options.ts";
 import { openPolicy } from "../policy.ts";
 
 const score = ({ greedy, sampled, n }: HeldOut): string =>
@@ -23,6 +23,7 @@ export const evaluate = defineCommand({
       help: "kinds of questions, separated by commas, or all",
       default: "describe",
     },
+    ...dtypeOption,
     ...seedOption,
   },
   example: "autodidact eval --world B --n 500 --seed 0",
@@ -33,7 +34,7 @@ export const evaluate = defineCommand({
     for (const kind of kinds)
       if (!KINDS.includes(kind))
         throw new UsageError(`--kinds: there is no kind ${kind}; there are ${KINDS.join(", ")}`);
-    const policy = await openPolicy(values.model, values.adapter);
+    const policy = await openPolicy(values.model, values.adapter, values.dtype);
     const results = await evaluateKinds({
       engine: policy.engine,
       adapter: policy.adapter,

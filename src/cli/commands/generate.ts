@@ -6,7 +6,7 @@ import { placeAdapter } from "../../train/adapter.ts";
 import { defineCommand, UsageError } from "../args.ts";
 import { folder } from "../files.ts";
 import { type Inputs, type OnGpu, readInputs, withModel } from "../model.ts";
-import { modelOptions, samplingOptions, seedOption } from "../options.ts";
+import { dtypeOption, modelOptions, samplingOptions, seedOption } from "../options.ts";
 import { readPicture } from "../picture.ts";
 
 /** `autodidact generate`: the new tokens, the stop token included, as Transformers' generate counts them. */
@@ -19,6 +19,7 @@ export const generate = defineCommand({
     tokens: { type: "text", value: "1,2,3", help: "prompt as token ids" },
     image: { type: "text", value: "FILE.png", help: "picture in front of the prompt" },
     ...samplingOptions,
+    ...dtypeOption,
     ...seedOption,
   },
   example: 'autodidact generate --model smollm2-135m --prompt "The sky is" --max-new 20',
@@ -30,7 +31,7 @@ export const generate = defineCommand({
     const picture =
       values.image === null || vision === null ? null : await readPicture(values.image, vision.image_size);
     const config = { ...model.config, eos_token_id: stopTokens(model) };
-    const tokens = await withModel({ ...model, config }, async (on) => {
+    const tokens = await withModel({ ...model, config }, values.dtype, async (on) => {
       const merged = await mergeAdapter(on, adapter);
       const generator = new Generator(on.runtime, on.weights, merged, on.pace);
       const { temperature, "top-k": topK, "top-p": topP, seed, "max-new": maxNewTokens } = values;

@@ -66,7 +66,7 @@ export const grpo = defineCommand({
       advantage: groupAdvantages(value.rewards, values["scale-rewards"] === "group"),
     }));
     const start = startingAdapter(values, model, adapter);
-    await withModel(model, async (on) => {
+    await withModel(model, values.dtype, async (on) => {
       checkRows(on, rows);
       const packed = rows.map(({ row }) => row);
       const policy = new Reference(on, adapter);

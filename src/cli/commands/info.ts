@@ -1,6 +1,7 @@
-import { SUPPORTED_ARCHITECTURES } from "../../model/config.ts";
+import { DTYPES, SUPPORTED_ARCHITECTURES } from "../../model/config.ts";
 import { inspectModel } from "../../model/hf.ts";
 import { loadAdapter } from "../../model/peft.ts";
+import { weightMemory } from "../../train/memory.ts";
 import { columns, defineCommand } from "../args.ts";
 import { folder } from "../files.ts";
 import { modelOptions } from "../options.ts";
@@ -25,10 +26,15 @@ export const info = defineCommand({
             parameters: [...adapter.tensors.values()].reduce((sum, { A, B }) => sum + A.data.length + B.data.length, 0),
           };
     const { config } = model;
+    const memory = Object.fromEntries(DTYPES.map((dtype) => [dtype, weightMemory(config, dtype)]));
     const rows: [string, string][] = [
       ["architecture", model.architecture],
       ["parameters", model.parameters.toLocaleString("en")],
       ["weights", `${model.weights.join(", ")} (${model.dtypes.join(", ")}; computed in F32)`],
+      [
+        "GPU memory",
+        `${DTYPES.map((dtype) => `${memory[dtype]?.toLocaleString("en")} bytes as ${dtype}`).join(", ")}, without activations`,
+      ],
       ["layers", `${config.num_hidden_layers} of width ${config.hidden_size}, MLP ${config.intermediate_size}`],
       [
         "attention",
@@ -56,6 +62,9 @@ export const info = defineCommand({
       ]);
     }
     const { config: _, ...summary } = model;
-    out.result({ ...summary, config, adapter: lora, supported: SUPPORTED_ARCHITECTURES }, columns(rows));
+    out.result(
+      { ...summary, config, weight_bytes: memory, adapter: lora, supported: SUPPORTED_ARCHITECTURES },
+      columns(rows),
+    );
   },
 });

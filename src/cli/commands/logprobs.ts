@@ -5,7 +5,7 @@ import { splitRows } from "../../train/batches.ts";
 import { Scorer } from "../../train/step.ts";
 import { defineCommand } from "../args.ts";
 import { checkRows, readInputs, readRows, withModel } from "../model.ts";
-import { dataOptions, modelOptions } from "../options.ts";
+import { dataOptions, dtypeOption, modelOptions } from "../options.ts";
 
 /** The first token is the prompt, the rest one answer: n tokens give n − 1 log-probs. */
 const asRow = (tokens: readonly number[]): PackedRow => ({
@@ -21,7 +21,7 @@ const single = (value: number): number => Number(value.toPrecision(9));
 export const logprobs = defineCommand({
   name: "logprobs",
   summary: "log-probability of every token of every line",
-  options: { ...modelOptions, ...dataOptions },
+  options: { ...modelOptions, ...dataOptions, ...dtypeOption },
   example: "autodidact logprobs --model smollm2-135m --data sequences.jsonl",
   async run({ values, out }) {
     const { model, adapter } = await readInputs(values);
@@ -30,7 +30,7 @@ export const logprobs = defineCommand({
     const rows = sequences.flatMap(({ where, value }, line) =>
       value.length > 1 ? [{ where, line, row: asRow(value) }] : [],
     );
-    await withModel(model, async (on) => {
+    await withModel(model, values.dtype, async (on) => {
       checkRows(on, rows);
       const lora = adapter === null ? null : placeAdapter(on.runtime, on.weights, adapter, "adapter");
       const scorer = new Scorer(on.runtime, on.weights, lora === null ? {} : { lora }, on.pace);

@@ -32,7 +32,7 @@ export const sft = defineCommand({
     }));
     const start = startingAdapter(values, model, adapter);
     let seen = 0;
-    await withModel(model, async (on) => {
+    await withModel(model, values.dtype, async (on) => {
       checkRows(on, rows);
       const recipe = {
         rows,
