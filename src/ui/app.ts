@@ -148,6 +148,13 @@ export class App {
     return done;
   }
 
+  /** Somebody points at the button that trains: what a run needs is got ready, so that the click finds it. */
+  async warmUp(): Promise<void> {
+    if (!this.canTrain.value || this.training.value) return;
+    const { contour, powerPreference } = startOptions(this.settings.value);
+    await (await this.connect()).warm({ contour, powerPreference });
+  }
+
   /** Starts a new run with `settings` (or what they leave open, the page's own), if this tab may and there is room for it. */
   async goLive(options = startOptions(this.settings.value)): Promise<Result<null>> {
     if (this.role.value === "reader") return this.report(Promise.resolve(failure("locked", t().tabs.refused)));
