@@ -70,6 +70,8 @@ export class App {
   readonly tookOverAt = signal<number | null>(null);
   /** True while another tab is asked to let go. */
   readonly takingOver = signal(false);
+  /** The developer panel records the run's plans. */
+  readonly tracing = signal(false);
   readonly announcer: Announcer;
   readonly canTrain = computed(() => this.capabilities.value?.kind === "ready" && this.role.value === "writer");
   /** A run of this tab, or the one it looks at in another, is under way. */
@@ -233,6 +235,13 @@ export class App {
     if (this.leftBehind.value.length > 0) return;
     if (this.role.value === "writer") await this.client.value?.letGo();
     await this.report(this.activateUpdate());
+  }
+
+  /** Records when the run's plans are on the GPU, or stops. */
+  async trace(on: boolean): Promise<Result<null>> {
+    const result = await this.report((await this.connect()).trace(on));
+    if (result.ok) this.tracing.value = on;
+    return result;
   }
 
   /** Takes the failure off the page. */
