@@ -10,7 +10,6 @@ import type { OnnxScorer } from "../judge/jury.ts";
 import { chunkTasks } from "../loop/sample.ts";
 import { type LoadedModel, loadModel } from "../model/hf.ts";
 import { runtimeOn } from "../model/runtime.ts";
-import type { ProductShape } from "../ops/context.ts";
 import { abilitiesOf, loadTuned, saveTuned, tune, tuningKey } from "../ops/tune.ts";
 import { shapeKey } from "../ops/variants.ts";
 import { openTuningStore } from "../store/tuning.ts";
@@ -34,7 +33,7 @@ import { tunedChoices } from "./pinned.ts";
 import { remoteStore } from "./remote-store.ts";
 import { attempt, unwrap, WorkerError } from "./rpc.ts";
 import type { StoreApi } from "./store.worker.ts";
-import { Tuner } from "./tuner.ts";
+import { Tuner, type TunerParts } from "./tuner.ts";
 
 export interface Listeners {
   event(event: LoopEvent): void;
@@ -135,7 +134,7 @@ async function firstTasks({ world, propose }: Contour): Promise<readonly Task[]>
 }
 
 /** Tunes on a device of its own, under the lock that a run of any tab holds. */
-async function tuneShapes(shapes: readonly ProductShape[], goOn: () => Promise<boolean>): Promise<void> {
+async function tuneShapes(...[shapes, another, goOn]: Parameters<TunerParts["tune"]>): Promise<void> {
   await navigator.locks.request(runLock, { ifAvailable: true }, async (free) => {
     if (!free) return;
     const gpu = await openGpu(navigator.gpu, { powerPreference: preferred });
@@ -146,6 +145,7 @@ async function tuneShapes(shapes: readonly ProductShape[], goOn: () => Promise<b
       const missing = shapes.filter(({ product, R, K, N }) => known[shapeKey(product, R, K, N)] === undefined);
       const target = { ...runtimeOn(gpu), subgroupMinSize: gpu.subgroupMinSize };
       for (const shape of missing) {
+        if (!another()) return;
         const found = await tune(target, [shape], { now: () => 0, until: 1, rounds: 3, goOn });
         if (found.length === 0) return;
         gpu.check();
