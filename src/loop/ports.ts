@@ -23,7 +23,10 @@ export interface EnginePort {
   readonly device: DeviceSummary;
   /** SHA-256 of the base weights. */
   readonly base: string;
-  /** K sampled answers a task under adapter `adapter`; the result depends on (seed, task index, sample index) only. */
+  /**
+   * K sampled answers a task under adapter `adapter`; the result depends on (seed, task index, sample index) only.
+   * `onAnswers` may be told, now and then, those of each task that have ended so far.
+   */
   sample(
     tasks: readonly Task[],
     options: {
@@ -34,6 +37,7 @@ export interface EnginePort {
       topP: number;
       maxNewTokens: number;
       seed: number;
+      onAnswers?: (answers: readonly (readonly Candidate[])[]) => void;
     },
   ): Promise<readonly (readonly Candidate[])[]>;
   /** One greedy answer a task. */

@@ -10,7 +10,7 @@ export interface SampledTask {
 }
 
 /** Tasks per engine call: small enough that the first answers show within seconds. Part of what a seed determines. */
-const chunkTasks = 16;
+export const chunkTasks = 16;
 
 /** Answers in the order of `tasks`. Each chunk has a seed of its own, keyed by round and chunk. */
 export async function sample(
@@ -21,22 +21,33 @@ export async function sample(
 ): Promise<readonly SampledTask[]> {
   const { seed, round, contour } = state;
   const sampled: SampledTask[] = [];
+  const show = (one: SampledTask | undefined): void =>
+    ports.progress({
+      round,
+      stage: "sample",
+      done: sampled.length,
+      total: tasks.length,
+      ...(one ? { preview: unjudged(one) } : {}),
+    });
+  /** Place of the task of the first chunk whose answers are shown as they come: the first one that has most. */
+  let early = -1;
+  const showEarly = (answers: readonly (readonly Candidate[])[]): void => {
+    const counts = answers.map((some) => some.length);
+    const most = Math.max(...counts);
+    if (early < 0 && most > 0) early = counts.indexOf(most);
+    const [task, candidates] = [tasks[early], answers[early]];
+    if (task && candidates) show({ task, candidates });
+  };
   for (let from = 0; from < tasks.length; from += chunkTasks) {
     const chunk = tasks.slice(from, from + chunkTasks);
     const answers = await ports.engine.sample(chunk, {
       ...contour.sample,
       adapter,
       seed: seedFor(seed, "sample", round, from),
+      ...(from === 0 ? { onAnswers: showEarly } : {}),
     });
     sampled.push(...chunk.map((task, i) => ({ task, candidates: answers[i] ?? [] })));
-    const last = sampled.at(-1);
-    ports.progress({
-      round,
-      stage: "sample",
-      done: sampled.length,
-      total: tasks.length,
-      ...(last ? { preview: unjudged(last) } : {}),
-    });
+    show(from === 0 && early >= 0 ? sampled[early] : sampled.at(-1));
   }
   return sampled;
 }

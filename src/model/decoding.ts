@@ -101,14 +101,15 @@ export class Decoding {
   private readonly prefill: Plan;
   private readonly inputs: Inputs;
   private readonly state: SampleState;
-  /** One plan for each number of rows, built when it is first needed. */
-  private readonly decoders = new Map<number, Plan>();
+  /** One plan for each number of rows: that for all of them, the others built when they are first needed. */
+  private readonly decoders: Map<number, Plan>;
 
   private constructor(
     policy: Policy,
     shape: BatchShape,
     buffers: Buffers,
     prompt: { prefill: Plan; inputs: Inputs; state: SampleState },
+    decoders: Map<number, Plan>,
   ) {
     this.policy = policy;
     this.shape = shape;
@@ -116,11 +117,16 @@ export class Decoding {
     this.prefill = prompt.prefill;
     this.inputs = prompt.inputs;
     this.state = prompt.state;
+    this.decoders = decoders;
   }
 
   static async build(policy: Policy, shape: BatchShape): Promise<Decoding> {
     const buffers = new Buffers(policy.runtime.device);
-    return new Decoding(policy, shape, buffers, await buildPrefill(policy, shape, buffers));
+    const prefill = buildPrefill(policy, shape, buffers); // first: it gives the buffers their sizes
+    const rows = shape.G * shape.K;
+    const decoder = buildDecoder(policy, shape, buffers, rows);
+    const [prompt, plan] = await Promise.all([prefill, decoder]);
+    return new Decoding(policy, shape, buffers, prompt, new Map([[rows, plan]]));
   }
 
   private async decoder(rows: number): Promise<Plan> {
@@ -134,11 +140,24 @@ export class Decoding {
 
   /**
    * Answers to at most G prompts, K each. The draw of (prompt b, sample k) depends on (seed, first + b, k) only.
-   * Greedy or not, an answer does not depend on the batch it is made in.
+   * Greedy or not, an answer does not depend on the batch it is made in. `onAnswers`: told at every look those of each
+   * prompt that have ended so far.
    */
   async run(
     prompts: readonly Prompt[],
-    { first, sampling, maxNew, pace }: { first: number; sampling: Sampling; maxNew: number; pace?: Pace | undefined },
+    {
+      first,
+      sampling,
+      maxNew,
+      pace,
+      onAnswers,
+    }: {
+      first: number;
+      sampling: Sampling;
+      maxNew: number;
+      pace?: Pace | undefined;
+      onAnswers?: ((answers: Generated[][]) => void) | undefined;
+    },
   ): Promise<Generated[][]> {
     const { config } = this.policy.weights;
     const { K, TS } = this.shape;
@@ -156,6 +175,10 @@ export class Decoding {
       const [done, next] = (await this.prefill.read(this.state.done, this.state.next)) as [Uint32Array, Uint32Array];
       const active = rows.filter((r) => !ended(done, r));
       if (active.length === 0) break;
+      if (onAnswers) {
+        const soFar = await this.collect(prompts.length, taken, config.eos_token_id);
+        onAnswers(soFar.map((all) => all.filter(({ finished }) => finished)));
+      }
       const size = planRows(active.length, this.shape.G * K);
       if (size >= planRows(rows.length, this.shape.G * K)) continue;
       // Finished rows fill the new plan up: they are computed in vain and change nothing.

@@ -124,7 +124,7 @@ const anyObject: Shape<object> = object<object>({});
 
 type Fields = Readonly<Record<string, Shape<unknown>>>;
 
-/** The fields of each type of event that the page or the store reads. Types of later versions pass with the common fields. */
+/** The fields of each type of event that the page or the store reads. */
 const eventFields: Readonly<Record<LoopEvent["type"], Fields>> = {
   started: {
     run: text(200),
@@ -175,6 +175,7 @@ const eventFields: Readonly<Record<LoopEvent["type"], Fields>> = {
   error: { code: text(), message: text() },
 };
 
+/** An event of a type that is not known here is refused: what it did to the run, nobody here could go on from. */
 export const eventShape: Shape<LoopEvent> = (value, path) => {
   const { type } = object<{ seq: number; at: number; round: number; type: string }>({
     seq: whole,
@@ -182,7 +183,13 @@ export const eventShape: Shape<LoopEvent> = (value, path) => {
     round: whole,
     type: text(100),
   })(value, path);
-  if (Object.hasOwn(eventFields, type)) object(eventFields[type as LoopEvent["type"]])(value, `${path} (${type})`);
+  if (!Object.hasOwn(eventFields, type))
+    throw new ShapeError(
+      `${path}.type`,
+      "one that this version of the program knows (a newer one wrote the run: update this one, then try again)",
+      type,
+    );
+  object(eventFields[type as LoopEvent["type"]])(value, `${path} (${type})`);
   return value as LoopEvent;
 };
 

@@ -46,6 +46,8 @@ export interface EngineOptions {
   readonly decode: (tokens: readonly number[]) => string;
   /** Splits long submits; leave out to submit a plan at once. */
   readonly pace?: Pace;
+  /** What will be sampled first: its plans are built beside the rest. A hint, which changes no result. */
+  readonly soon?: { readonly tasks: readonly Task[]; readonly k: number; readonly maxNewTokens: number };
 }
 
 export interface Batch {
@@ -101,8 +103,12 @@ export class Engine {
 
   static async create(options: EngineOptions): Promise<Engine> {
     const weights = new ModelWeights(options.runtime, options.model.config, options.model.tensors, options.dtype);
-    await weights.refresh();
-    return new Engine(options, weights);
+    const refreshed = weights.refresh(); // before the rest: adapters compile one kernel after the other
+    const engine = new Engine(options, weights);
+    const { soon } = options;
+    if (soon) engine.generator.prepare(soon.tasks, soon).catch(() => undefined); // sampling meets it again and says so
+    await refreshed;
+    return engine;
   }
 
   /** K answers a task; the draw of (task i, sample k) depends on (seed, i, k) only. */
@@ -116,10 +122,16 @@ export class Engine {
       topP: number;
       maxNewTokens: number;
       seed: number;
+      onAnswers?: (answers: readonly (readonly Candidate[])[]) => void;
     },
   ): Promise<readonly (readonly Candidate[])[]> {
     await this.use(options.adapter);
-    const answers = await this.generator.generate(tasks, { ...options, batch: SAMPLE_BATCH });
+    const { onAnswers } = options;
+    const answers = await this.generator.generate(tasks, {
+      ...options,
+      batch: SAMPLE_BATCH,
+      onAnswers: onAnswers && ((some) => onAnswers(some.map((all) => all.map((one) => this.toCandidate(one))))),
+    });
     this.check();
     return answers.map((all) => all.map((one) => this.toCandidate(one)));
   }

@@ -70,6 +70,8 @@ export class App {
   readonly tookOverAt = signal<number | null>(null);
   /** True while another tab is asked to let go. */
   readonly takingOver = signal(false);
+  /** The developer panel records the run's plans. */
+  readonly tracing = signal(false);
   readonly announcer: Announcer;
   readonly canTrain = computed(() => this.capabilities.value?.kind === "ready" && this.role.value === "writer");
   /** A run of this tab, or the one it looks at in another, is under way. */
@@ -146,6 +148,13 @@ export class App {
     this.session.value = null;
     await this.showRecording();
     return done;
+  }
+
+  /** Somebody points at the button that trains: what a run needs is got ready, so that the click finds it. */
+  async warmUp(): Promise<void> {
+    if (!this.canTrain.value || this.training.value) return;
+    const { contour, powerPreference } = startOptions(this.settings.value);
+    await (await this.connect()).warm({ contour, powerPreference });
   }
 
   /** Starts a new run with `settings` (or what they leave open, the page's own), if this tab may and there is room for it. */
@@ -226,6 +235,13 @@ export class App {
     if (this.leftBehind.value.length > 0) return;
     if (this.role.value === "writer") await this.client.value?.letGo();
     await this.report(this.activateUpdate());
+  }
+
+  /** Records when the run's plans are on the GPU, or stops. */
+  async trace(on: boolean): Promise<Result<null>> {
+    const result = await this.report((await this.connect()).trace(on));
+    if (result.ok) this.tracing.value = on;
+    return result;
   }
 
   /** Takes the failure off the page. */

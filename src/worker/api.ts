@@ -178,6 +178,8 @@ export interface WorkerClient {
   /** Ends this tab's workers, so that nothing of it holds a run; the run stays stored and can be resumed. */
   letGo(): Promise<void>;
 
+  /** A visitor is about to start such a run: gets the workers, the model and the GPU ready. Never fails, begins nothing. */
+  warm(options: Pick<StartOptions, "contour" | "powerPreference">): Promise<void>;
   /** Starts a new run; resolves when weights are loaded and the first round has begun. A paused run of this tab stays stored. */
   start(options: StartOptions): Promise<Result<RunState>>;
   /** Goes on with a stored run at its last committed event. */

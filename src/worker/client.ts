@@ -196,6 +196,9 @@ export function createClient(): WorkerClient {
     takeOver: () => tabs.takeOver(),
     letGo,
 
+    warm: async ({ contour, powerPreference }) => {
+      await train((engine) => engine.warm({ contour, powerPreference }));
+    },
     start: (options) => {
       gpu = { powerPreference: options.powerPreference, gentle: options.gentle };
       told = 0;

@@ -24,9 +24,13 @@ export interface OpenEngine {
 }
 
 export interface DriverParts {
-  /** `pinned`: the device that the run's newest events were computed on, whose kernels it goes on with. */
+  /**
+   * `pinned`: the device that the run's newest events were computed on, whose kernels it goes on with. `contour`: of a
+   * run that is about to begin; what its first answers need may be built beside the rest.
+   */
   open(
-    options: Pick<StartOptions, "powerPreference" | "gentle"> & { readonly pinned?: DeviceSummary | undefined },
+    options: Pick<StartOptions, "powerPreference" | "gentle"> &
+      Partial<Pick<StartOptions, "contour">> & { readonly pinned?: DeviceSummary | undefined },
   ): Promise<OpenEngine>;
   store(run: string): StorePort;
   judge(): Promise<OnnxScorer>;
@@ -69,11 +73,16 @@ interface Active {
   readonly times: { began: number; rounds: number };
 }
 
+interface Spare {
+  readonly powerPreference: StartOptions["powerPreference"];
+  readonly opening: Promise<OpenEngine>;
+}
+
 export class Driver {
   private readonly parts: DriverParts;
   private active: Active | null = null;
-  /** An engine for questions while no run is open. */
-  private questions: OpenEngine | null = null;
+  /** An engine for questions while no run is open; the next run takes it. */
+  private spare: Spare | null = null;
 
   constructor(parts: DriverParts) {
     this.parts = parts;
@@ -149,6 +158,11 @@ export class Driver {
     return state;
   }
 
+  /** A visitor is about to start a run: opens an engine for it, if none is open. What fails here is tried again then. */
+  async warm(options: Pick<StartOptions, "contour" | "powerPreference">): Promise<void> {
+    if (!this.active && !this.spare) await this.spareEngine({ ...options, gentle: false });
+  }
+
   /** No run is going on or held: nobody waits for the GPU. */
   idle(): boolean {
     const status = this.active?.status ?? "stopped";
@@ -183,7 +197,8 @@ export class Driver {
       return { base, improved: incumbent === "base" ? base : await answer(engine, incumbent) };
     };
     if (active) return active.engine.aside(both);
-    return both((await this.idleEngine()).engine);
+    const opened = await this.spareEngine({ powerPreference: "high-performance", gentle: false });
+    return both(opened.engine);
   }
 
   /** A correction becomes a fresh preference pair of the run. */
@@ -236,20 +251,30 @@ export class Driver {
     this.active?.engine.interrupt();
     await this.active?.driving;
     await this.close();
-    await this.questions?.close();
-    this.questions = null;
+    await (await this.takeSpare())?.close();
   }
 
-  private async idleEngine(): Promise<OpenEngine> {
-    if (this.questions) return this.questions;
-    const opened = await this.parts.open({ powerPreference: "high-performance", gentle: false });
-    this.questions = opened;
-    void opened.lost.then(async () => {
-      if (this.questions !== opened) return;
-      this.questions = null;
-      await opened.close();
-    });
+  private async spareEngine(options: Parameters<DriverParts["open"]>[0]): Promise<OpenEngine> {
+    if (this.spare) return this.spare.opening;
+    const { powerPreference } = options;
+    const spare: Spare = { powerPreference, opening: this.parts.open(options) };
+    this.spare = spare;
+    const forget = (): boolean => {
+      if (this.spare !== spare) return false;
+      this.spare = null;
+      return true;
+    };
+    spare.opening.catch(forget);
+    const opened = await spare.opening;
+    void opened.lost.then(() => (forget() ? opened.close() : undefined));
     return opened;
+  }
+
+  /** The spare engine for whoever asks, and for nobody else from now on; null if there is none or it could not be opened. */
+  private async takeSpare(): Promise<OpenEngine | null> {
+    const { spare } = this;
+    this.spare = null;
+    return (await spare?.opening.catch(() => null)) ?? null;
   }
 
   private running(): Active {
@@ -285,7 +310,7 @@ export class Driver {
       opened.setGentle(options.gentle);
       const active: Active = {
         run,
-        options,
+        options: { powerPreference: options.powerPreference, gentle: options.gentle },
         opened,
         engine: new ControlledEngine(opened.engine),
         loop: null as unknown as Loop,
@@ -310,12 +335,12 @@ export class Driver {
     }
   }
 
-  /** The engine that answered questions serves a new run, too; a stored one wants the kernels that it began with. */
+  /** The spare engine serves a new run on the same GPU; a stored one wants the kernels that it began with. */
   private async openFor(options: Parameters<DriverParts["open"]>[0]): Promise<OpenEngine> {
-    const { questions } = this;
-    this.questions = null;
-    if (questions && !options.pinned) return questions;
-    await questions?.close();
+    const fits = !options.pinned && this.spare?.powerPreference === options.powerPreference;
+    const spare = await this.takeSpare();
+    if (spare && fits) return spare;
+    await spare?.close();
     return this.parts.open(options);
   }
 

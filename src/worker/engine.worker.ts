@@ -1,17 +1,20 @@
 /** The engine's worker: the GPU, the model and the loop. It talks to the store's and the judge's workers by itself. */
 import { expose, type Remote, wrap } from "comlink";
+import type { Contour } from "../base/contour.ts";
 import type { LoopEvent, Progress } from "../base/events.ts";
-import { openGpu } from "../gpu/device.ts";
+import type { Task } from "../base/records.ts";
+import { type Gpu, openGpu } from "../gpu/device.ts";
 import type { Pipelines } from "../gpu/pipelines.ts";
 import { Pace } from "../gpu/plan.ts";
 import type { OnnxScorer } from "../judge/jury.ts";
-import { loadModel } from "../model/hf.ts";
+import { chunkTasks } from "../loop/sample.ts";
+import { type LoadedModel, loadModel } from "../model/hf.ts";
 import { runtimeOn } from "../model/runtime.ts";
-import type { ProductShape } from "../ops/context.ts";
 import { abilitiesOf, loadTuned, saveTuned, tune, tuningKey } from "../ops/tune.ts";
 import { shapeKey } from "../ops/variants.ts";
 import { openTuningStore } from "../store/tuning.ts";
 import { Engine } from "../train/engine.ts";
+import { createCamera } from "../world/camera.ts";
 import { decode } from "../world/vocabulary.ts";
 import {
   type AskOptions,
@@ -30,7 +33,7 @@ import { tunedChoices } from "./pinned.ts";
 import { remoteStore } from "./remote-store.ts";
 import { attempt, unwrap, WorkerError } from "./rpc.ts";
 import type { StoreApi } from "./store.worker.ts";
-import { Tuner } from "./tuner.ts";
+import { Tuner, type TunerParts } from "./tuner.ts";
 
 export interface Listeners {
   event(event: LoopEvent): void;
@@ -58,18 +61,44 @@ const tables = openTuningStore();
 /** The GPU that was opened last is the one that is tuned. */
 let preferred: StartOptions["powerPreference"] = "high-performance";
 
-async function open({ powerPreference, gentle, pinned }: Parameters<DriverParts["open"]>[0]): Promise<OpenEngine> {
+async function open(options: Parameters<DriverParts["open"]>[0]): Promise<OpenEngine> {
+  const { powerPreference } = options;
   preferred = powerPreference;
-  const model = await loadModel(urlFiles(modelUrl)).catch((error: unknown) => {
+  const loading = loadPolicy();
+  loading.catch(() => undefined); // awaited below, unless there is no GPU
+  const gpu = await openGpu(navigator.gpu, { powerPreference }).catch((error: unknown) => {
+    throw new WorkerError("no-webgpu", error instanceof Error ? error.message : String(error));
+  });
+  try {
+    return await engineOn(gpu, await loading, options);
+  } catch (error) {
+    gpu.destroy();
+    throw error;
+  }
+}
+
+function loadPolicy(): Promise<LoadedModel> {
+  const files = [
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+  ];
+  return loadModel(urlFiles(modelUrl, files)).catch((error: unknown) => {
     const reason = error instanceof Error ? error.message : String(error);
     throw new WorkerError(
       "network",
       `The model could not be loaded (${reason}). Check the connection, reload the page and try again.`,
     );
   });
-  const gpu = await openGpu(navigator.gpu, { powerPreference }).catch((error: unknown) => {
-    throw new WorkerError("no-webgpu", error instanceof Error ? error.message : String(error));
-  });
+}
+
+async function engineOn(
+  gpu: Gpu,
+  model: LoadedModel,
+  { gentle, pinned, contour }: Parameters<DriverParts["open"]>[0],
+): Promise<OpenEngine> {
   const pace = new Pace();
   const setGentle = (on: boolean) => Object.assign(pace, on ? GENTLE : PACE);
   setGentle(gentle);
@@ -84,6 +113,7 @@ async function open({ powerPreference, gentle, pinned }: Parameters<DriverParts[
     model,
     decode: (tokens) => decode(tokens),
     pace,
+    ...(contour ? { soon: { ...contour.sample, tasks: await firstTasks(contour) } } : {}),
   });
   return {
     engine,
@@ -97,8 +127,14 @@ async function open({ powerPreference, gentle, pinned }: Parameters<DriverParts[
   };
 }
 
+/** Tasks like those that a run samples first. */
+async function firstTasks({ world, propose }: Contour): Promise<readonly Task[]> {
+  const [task] = await createCamera().propose({ world, round: 0, count: 1, seed: 0 });
+  return task ? new Array<Task>(Math.min(propose.tasks, chunkTasks)).fill(task) : [];
+}
+
 /** Tunes on a device of its own, under the lock that a run of any tab holds. */
-async function tuneShapes(shapes: readonly ProductShape[], goOn: () => Promise<boolean>): Promise<void> {
+async function tuneShapes(...[shapes, another, goOn]: Parameters<TunerParts["tune"]>): Promise<void> {
   await navigator.locks.request(runLock, { ifAvailable: true }, async (free) => {
     if (!free) return;
     const gpu = await openGpu(navigator.gpu, { powerPreference: preferred });
@@ -109,6 +145,7 @@ async function tuneShapes(shapes: readonly ProductShape[], goOn: () => Promise<b
       const missing = shapes.filter(({ product, R, K, N }) => known[shapeKey(product, R, K, N)] === undefined);
       const target = { ...runtimeOn(gpu), subgroupMinSize: gpu.subgroupMinSize };
       for (const shape of missing) {
+        if (!another()) return;
         const found = await tune(target, [shape], { now: () => 0, until: 1, rounds: 3, goOn });
         if (found.length === 0) return;
         gpu.check();
@@ -165,16 +202,14 @@ const driver = new Driver({
     if (!store) throw new WorkerError("internal", "The store's worker is not connected.");
     return remoteStore(store, run);
   },
-  judge: async () => {
-    if (judge) await unwrap(judge.ready());
-    return remoteJudge();
-  },
+  judge: async () => remoteJudge(),
   lock,
   newKey: () =>
     Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) => byte.toString(16).padStart(2, "0")).join(""),
   now: () => performance.timeOrigin + performance.now(),
   emit: (event) => void listeners?.event(event),
   progress: (progress) => {
+    if (progress.stage === "sample") void judge?.ready();
     const at = performance.now();
     if (!progress.preview && progress.done < progress.total && at - lastProgress < PROGRESS_MS) return;
     lastProgress = at;
@@ -199,6 +234,12 @@ const api = {
   },
   start: (options: StartOptions) => called(() => driver.start(options)),
   resume: (options: Parameters<Driver["resume"]>[0]) => called(() => driver.resume(options)),
+  /** Without a word to the tuner: a pointer over a button begins nothing. */
+  warm: (options: Parameters<Driver["warm"]>[0]) =>
+    attempt(async () => {
+      await driver.warm(options);
+      return null;
+    }),
   pause: () => called(() => driver.pause()),
   step: () => called(() => driver.step()),
   stop: () => called(() => driver.stop()),

@@ -63,8 +63,9 @@ export class Threads {
 
   private async startEngine(): Promise<Remote<EngineApi>> {
     const { thread: store } = this.storeThread();
-    const judge = new Worker(new URL("./judge.worker.ts", import.meta.url), { type: "module", name: "judge" });
+    // The engine first: the judge has time until there are answers.
     const engine = new Worker(new URL("./engine.worker.ts", import.meta.url), { type: "module", name: "engine" });
+    const judge = new Worker(new URL("./judge.worker.ts", import.meta.url), { type: "module", name: "judge" });
     const remote = wrap<EngineApi>(engine);
     const scorer = wrap<JudgeApi>(judge);
     this.begun(judge, "judge", scorer);
@@ -72,9 +73,10 @@ export class Threads {
     const toStore = new MessageChannel();
     const toJudge = new MessageChannel();
     store.postMessage({ type: "connect", port: toStore.port1 }, [toStore.port1]);
+    // Messages arrive in order: nobody waits for the judge, and the engine answers once.
+    void scorer.load({ models: this.parts.judge });
     judge.postMessage({ type: "connect", port: toJudge.port1 }, [toJudge.port1]);
-    await scorer.load({ models: this.parts.judge });
-    await remote.listen(proxy(this.parts.listeners) as unknown as Remote<Listeners>);
+    void remote.listen(proxy(this.parts.listeners) as unknown as Remote<Listeners>);
     const ports = { model: this.parts.policy, store: toStore.port2, judge: toJudge.port2 };
     await remote.connect(transfer(ports, [ports.store, ports.judge]));
     return remote;

@@ -8,15 +8,21 @@ import { shapeKey } from "../ops/variants.ts";
 export interface TunerParts {
   /** No run is open, or it has ended. */
   idle(): boolean;
-  /** Tunes until `goOn` says no or the list ends, and keeps the winners; shapes that the adapter's table has are passed over. */
-  tune(shapes: readonly ProductShape[], goOn: () => Promise<boolean>): Promise<void>;
+  /**
+   * Tunes shape by shape and keeps the winners; shapes that the adapter's table has are passed over. `another` is asked
+   * before each shape, `goOn` before each measurement; at a no it ends.
+   */
+  tune(shapes: readonly ProductShape[], another: () => boolean, goOn: () => Promise<boolean>): Promise<void>;
   now(): number;
   rest(ms: number): Promise<void>;
 }
 
 /** Quiet before it begins, in ms. */
 const QUIET_MS = 3000;
-/** Measuring in one go, in ms; then it is quiet again. */
+/**
+ * Measuring in one go, in ms; then it is quiet again. A shape that was begun is finished, so that a slow machine, where
+ * one takes longer than this, gets on with its table all the same.
+ */
 const BUDGET_MS = 4000;
 /** Rest between two measurements, in ms: the GPU draws the desktop meanwhile. */
 const REST_MS = 25;
@@ -75,9 +81,10 @@ export class Tuner {
     const most = [...this.shapes.values()].sort((a, b) => b.work - a.work).slice(0, SHAPES);
     await tune(
       most.map(({ shape }) => shape),
+      () => now() < until,
       async () => {
         await rest(REST_MS);
-        return now() < until && this.quiet(epoch);
+        return this.quiet(epoch);
       },
     );
   }

@@ -42,7 +42,7 @@ async function openPairs(name: string): Promise<void> {
   await shown(/of \d+\./);
 }
 
-test("pairs are listed page by page under source, round and verdict; the keyboard is enough", async () => {
+test("pairs are listed page by page under source, round, question and verdict; the keyboard is enough", async () => {
   await openPairs(own);
   expect(await page.evaluate(() => document.activeElement?.id)).toBe("pairs-title");
   const total = await totalOf();
@@ -67,6 +67,11 @@ test("pairs are listed page by page under source, round and verdict; the keyboar
   await region().getByLabel("Verdict").selectOption({ label: "all" });
   await region().getByLabel("Round").selectOption({ label: "all" });
   await shown(`1 to 10 of ${total}.`);
+  await region().getByLabel("Question").selectOption({ label: "how many" });
+  await shown("No pair passes this filter.");
+  await region().getByLabel("Question").selectOption({ label: "describe" });
+  await shown(`1 to 10 of ${total}.`);
+  await region().getByLabel("Question").selectOption({ label: "all" });
 }, 300_000);
 
 test("chosen pairs are forgotten for good after a question, and the paused run goes on", async () => {

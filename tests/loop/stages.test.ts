@@ -128,6 +128,33 @@ describe("sample and judge", () => {
     expect(sampledEvent(sampled)).toMatchObject({ tasks: 20, candidates: 120 });
   });
 
+  test("the first chunk shows one task's answers as they come, and the rest of them when it is done", async () => {
+    const ports = fakePorts();
+    const { engine } = ports;
+    const asked: boolean[] = [];
+    const talking: typeof engine = {
+      ...engine,
+      sample: async (some, options) => {
+        const all = await engine.sample(some, options);
+        asked.push(options.onAnswers !== undefined);
+        options.onAnswers?.(all.map(() => []));
+        options.onAnswers?.(all.map((answers, i) => answers.slice(0, i === 3 ? 2 : 0)));
+        options.onAnswers?.(all.map((answers) => answers.slice(0, 4)));
+        return all;
+      },
+    };
+    const sampled = await sample({ ...ports, engine: talking }, state, tasks, "base");
+    expect(sampled).toEqual(await sample(fakePorts(), state, tasks, "base"));
+    expect(asked).toEqual([true, false]);
+    const shown = ports.progressed.map(({ done, preview }) => [done, preview?.task.id, preview?.candidates.length]);
+    expect(shown).toEqual([
+      [0, tasks[3]?.id, 2],
+      [0, tasks[3]?.id, 4],
+      [16, tasks[3]?.id, 6],
+      [20, tasks[19]?.id, 6],
+    ]);
+  });
+
   test("majority counts identical answers; random gives identical answers the same number", async () => {
     const ports = fakePorts();
     const three = [7, 7, 8].map((token) => ({ tokens: [token], text: "", logprob: 0, finished: true }));

@@ -114,6 +114,31 @@ test("the batch size changes no token and no bit of a log-prob; another seed doe
   await generator.destroy();
 });
 
+test("answers are told as they end, and a plan that was built before gives the same ones", async () => {
+  const config = tinyConfig({ vocab: 12 }); // few tokens: many answers stop early
+  const runtime = gpu.runtime(gpu.variants.at(-1) ?? "plain");
+  const weights = await modelOn(runtime, config, randomTensors(config, 7));
+  const prompts = promptsFor(config, [2, 5, 1, 7]);
+  const options = { k: 6, temperature: 3, topK: 0, topP: 1, seed: 3, batch: 4, maxNewTokens: 16 };
+  const plain = new Generator(runtime, weights, null);
+  const whole = await plain.generate(prompts, options);
+  await plain.destroy();
+  const generator = new Generator(runtime, weights, null);
+  await gpu.checked(() => generator.prepare(prompts, options));
+  const plans = runtime.pipelines.plans.size;
+  const told: number[] = [];
+  const onAnswers = (some: readonly (readonly unknown[])[]): void => {
+    for (const [i, all] of some.entries()) expect(whole[i]).toEqual(expect.arrayContaining([...all]));
+    told.push(some.flat().length);
+    if (told.length === 1) expect(runtime.pipelines.plans.size).toBe(plans);
+  };
+  expect(await generator.generate(prompts, { ...options, onAnswers })).toEqual(whole);
+  expect(told[0]).toBeGreaterThan(0);
+  expect(told[0]).toBeLessThan(whole.flat().length);
+  expect(told).toEqual([...told].sort((a, b) => a - b));
+  await generator.destroy();
+});
+
 test("one new token, and more than one stop token", async () => {
   const config = { ...tinyConfig({ vocab: 12 }), eos_token_id: [2, 5, 7] };
   const runtime = gpu.runtime("plain");

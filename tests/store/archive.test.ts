@@ -8,7 +8,7 @@ import fc from "fast-check";
 import { deflateSync, unzipSync, type Zippable, zipSync } from "fflate";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { canonicalJson } from "../../src/base/canonical.ts";
-import type { LoopEvent } from "../../src/base/events.ts";
+import type { EventBody, LoopEvent } from "../../src/base/events.ts";
 import { sha256Hex } from "../../src/base/hash.ts";
 import type { Pair } from "../../src/base/records.ts";
 import { rngFor } from "../../src/base/rng.ts";
@@ -528,6 +528,25 @@ describe("a changed archive", () => {
     ).toContain("not that of a run archive");
     expect(await problems(zipSync({ "readme.txt": utf8("hello") }))).toContain("does not belong to a run archive");
     expect(await problems(repacked((files) => delete files["manifest.json"]))).toContain("this is not a run archive");
+  });
+
+  it("is refused with the reason, and leaves nothing, when a newer version's run has an event that is unknown here", async () => {
+    const store = library.open("newer");
+    const [start] = demoRun(store.run);
+    const script = new Script(store.run);
+    const later = { type: "distilled", pairs: ["a"], detail: "" } as unknown as EventBody;
+    await store.commit(script.commit({ events: [...(start?.events ?? []), later] }));
+    const bytes = await collect(exportRun(store, { promptText }));
+    const at = (start?.events ?? []).length + 1;
+    expect(await problems(bytes)).toContain(`events.jsonl, line ${at}: event.type should be one that this version`);
+
+    const other = await openLibrary({ name: "older" });
+    await expect(importRun(bytes, (run) => other.open(run))).rejects.toMatchObject({
+      code: "refused",
+      message: expect.stringMatching(/not imported.*a newer one wrote the run: update this one.*"distilled"/),
+    });
+    expect(await other.list()).toEqual([]);
+    other.close();
   });
 
   it("is refused when a gate's key is not the one that was sealed before it, even in a run recorded so", async () => {

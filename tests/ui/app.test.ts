@@ -54,6 +54,20 @@ describe("App", () => {
     expect(client.calls).toEqual(["start 40 0 default", "pause"]);
   });
 
+  it("gets ready when somebody is about to train, and only then", async () => {
+    const client = new FakeClient();
+    const { app, api } = pageWith(client);
+    await api.ready;
+    expect(client.calls).toEqual([]);
+    await app.warmUp();
+    expect(client.calls).toEqual(["warm high-performance"]);
+    await app.goLive();
+    await app.warmUp(); // a run is going on
+    client.become("reader");
+    await app.warmUp(); // another tab trains
+    expect(client.calls).toEqual(["warm high-performance", "start 40 0 default"]);
+  });
+
   it("says why it cannot train and keeps the recording", async () => {
     const client = new FakeClient();
     client.given = { kind: "unavailable", reason: "insecure-context", detail: "" };

@@ -91,6 +91,10 @@ export class FakeClient implements WorkerClient {
     return this.recorded;
   }
 
+  async warm({ powerPreference }: Parameters<WorkerClient["warm"]>[0]): Promise<void> {
+    this.calls.push(`warm ${powerPreference}`);
+  }
+
   async start(options: StartOptions): Promise<Result<RunState>> {
     this.calls.push(`start ${options.rounds} ${options.seed} ${options.contour.judge.rule}`);
     if (this.refusal) return this.refusal;

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { LoopEvent } from "../../src/base/events.ts";
 import type { PlanSpan } from "../../src/base/spans.ts";
-import { flame, neighbour, visible } from "../../src/ui/charts/flame.ts";
+import { flame, kernelTimes, neighbour, recordedTime, visible } from "../../src/ui/charts/flame.ts";
 import { en } from "../../src/ui/strings/en.ts";
 
 const event = (type: string, at: number, round: number, seq: number) => ({ type, at, round, seq }) as LoopEvent;
@@ -59,6 +59,16 @@ test("nothing recorded is nothing drawn; events without a plan in reach are left
   expect(flame(events, [])).toEqual([]);
   const late = flame(events, [{ label: "later", start: 3000, end: 3100, kernels: [] }]);
   expect(late.map(({ name, parent }) => [name, parent])).toEqual([["later", null]]);
+});
+
+test("kernels are added up over all plans, the longest first, with shares of their time", () => {
+  expect(kernelTimes(spans)).toEqual([
+    { name: "matmul_nn", count: 8, ms: 749, share: 749 / 753 },
+    { name: "sample", count: 4, ms: 4, share: 4 / 753 },
+  ]);
+  expect(kernelTimes([])).toEqual([]);
+  expect(recordedTime(spans)).toEqual([1020, 1900]);
+  expect(en.profiler.percent(749 / 753)).toBe("99.5%");
 });
 
 test("a window shows what overlaps it and is wide enough; arrow keys stay inside it", () => {

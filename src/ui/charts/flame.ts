@@ -62,8 +62,7 @@ export function flame(events: readonly LoopEvent[], spans: readonly PlanSpan[]):
   const blocks: Block[] = [];
   const add = (block: Omit<Block, "id">): number => blocks.push({ ...block, id: blocks.length }) - 1;
   if (spans.length === 0) return blocks;
-  const from = Math.min(...spans.map(({ start }) => start));
-  const to = Math.max(...spans.map(({ end }) => end));
+  const [from, to] = recordedTime(spans);
   const phases = phasesOf(events, from, to);
   const placed: { id: number; start: number; end: number }[] = [];
   for (const round of new Set(phases.map((phase) => phase.round))) {
@@ -98,6 +97,33 @@ export function flame(events: readonly LoopEvent[], spans: readonly PlanSpan[]):
     }
   }
   return blocks;
+}
+
+/** The time that was recorded, from the first plan's start to the last one's end. */
+export function recordedTime(spans: readonly PlanSpan[]): readonly [number, number] {
+  return [Math.min(...spans.map(({ start }) => start)), Math.max(...spans.map(({ end }) => end))];
+}
+
+export interface KernelTime {
+  readonly name: string;
+  /** Dispatches, and their time in milliseconds. */
+  readonly count: number;
+  readonly ms: number;
+  /** Of the time of all kernels. */
+  readonly share: number;
+}
+
+/** Every kernel of the spans, the one with the most time first. */
+export function kernelTimes(spans: readonly PlanSpan[]): readonly KernelTime[] {
+  const rows = new Map<string, { count: number; ms: number }>();
+  for (const { shader, count, ms } of spans.flatMap(({ kernels }) => kernels)) {
+    const row = rows.get(shader) ?? { count: 0, ms: 0 };
+    rows.set(shader, { count: row.count + count, ms: row.ms + ms });
+  }
+  const total = [...rows.values()].reduce((sum, { ms }) => sum + ms, 0);
+  return [...rows]
+    .map(([name, row]) => ({ name, ...row, share: total > 0 ? row.ms / total : 0 }))
+    .sort((a, b) => b.ms - a.ms);
 }
 
 /** What a window of time shows: blocks that overlap it and are at least a pixel or so wide of `pixels`. */

@@ -195,6 +195,12 @@ function Filters({ run, sources, filter, onChange }: FiltersProps) {
         onChange={(round) => onChange({ round: round === undefined ? undefined : Number(round) })}
       />
       <Select
+        name={s.kind}
+        value={filter.kind}
+        options={Object.entries(s.kinds)}
+        onChange={(kind) => onChange({ kind: kind as PairFilter["kind"] })}
+      />
+      <Select
         name={s.verdict}
         value={filter.status}
         options={Object.entries(s.status)}

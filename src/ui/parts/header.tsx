@@ -68,7 +68,14 @@ function TrainButton() {
   const footprint = app.footprint.value;
   const missing = footprint ? footprint.bytes - footprint.cached : 0;
   return (
-    <button type="button" class="button primary" disabled={!app.canTrain.value} onClick={() => void app.goLive()}>
+    <button
+      type="button"
+      class="button primary"
+      disabled={!app.canTrain.value}
+      onPointerEnter={() => void app.warmUp()}
+      onFocus={() => void app.warmUp()}
+      onClick={() => void app.goLive()}
+    >
       <Icon name="play" /> {s.train(missing > 0 ? bytes(missing) : null)}
     </button>
   );

@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { PlanSpan } from "../../base/spans.ts";
-import { type Block, blockKinds, flame, neighbour, visible } from "../charts/flame.ts";
+import { type Block, blockKinds, flame, kernelTimes, neighbour, recordedTime, visible } from "../charts/flame.ts";
 import { useApp } from "../context.ts";
 import { t } from "../strings/index.ts";
 import "../styles/profiler.css";
@@ -9,32 +9,30 @@ const width = 1000;
 const row = 30;
 const refreshMs = 1000;
 
-/** Developer panel: records the plans of a live run and draws them as a flame chart. */
+/** Developer panel: records the plans of a live run, draws them as a flame chart and adds up their kernels. */
 export function Profiler() {
   const app = useApp();
   const s = t().profiler;
-  const [recording, setRecording] = useState(false);
+  const recording = app.tracing.value;
+  const [opened] = useState(recording);
   const [spans, setSpans] = useState<readonly PlanSpan[]>([]);
   const live = app.live.value !== null;
 
   useEffect(() => {
     if (!recording) return;
     const look = async (): Promise<void> => setSpans(await (await app.connect()).spans());
+    void look(); // recorded while another section of the page was on show
     const timer = setInterval(() => void look(), refreshMs);
     return () => clearInterval(timer);
   }, [recording, app]);
 
   const toggle = async (): Promise<void> => {
-    const client = await app.connect();
-    const result = await app.report(client.trace(!recording));
-    if (!result.ok) return;
-    if (recording) setSpans(await client.spans());
-    else setSpans([]);
-    setRecording(!recording);
+    const result = await app.trace(!recording);
+    if (result.ok) setSpans(recording ? await (await app.connect()).spans() : []);
   };
 
   return (
-    <details class="profiler">
+    <details class="profiler" open={opened}>
       <summary>{s.title}</summary>
       <p class="quiet">{s.about}</p>
       <div class="actions">
@@ -45,18 +43,55 @@ export function Profiler() {
       {!live && <p class="quiet">{s.noRun}</p>}
       {recording && spans.length === 0 && <p class="quiet">{s.empty}</p>}
       {spans.length > 0 && spans.every(({ kernels }) => kernels.length === 0) && <p class="quiet">{s.noKernels}</p>}
-      {spans.length > 0 && <Flame blocks={flame(app.session.value?.events.value ?? [], spans)} />}
+      {spans.length > 0 && (
+        <>
+          <Flame blocks={flame(app.session.value?.events.value ?? [], spans)} whole={recordedTime(spans)} />
+          <Kernels spans={spans} />
+        </>
+      )}
     </details>
   );
 }
 
+/** All kernels of the recording, by time. */
+function Kernels({ spans }: { readonly spans: readonly PlanSpan[] }) {
+  const s = t().profiler;
+  const rows = kernelTimes(spans);
+  if (rows.length === 0) return null;
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable with the keyboard
+    <section class="kernels" aria-label={s.kernels} tabIndex={0}>
+      <table class="numbers">
+        <thead>
+          <tr>
+            <th scope="col">{s.kernel}</th>
+            <th scope="col">{s.dispatches}</th>
+            <th scope="col">{s.time}</th>
+            <th scope="col">{s.share}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={row.name}>
+              <th scope="row">{row.name}</th>
+              <td>{row.count}</td>
+              <td>{s.ms(row.ms)}</td>
+              <td>{s.percent(row.share)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
 /** The chart: one tab stop, arrow keys inside, Enter zooms to the block, Escape back to everything. */
-function Flame({ blocks }: { readonly blocks: readonly Block[] }) {
+function Flame({ blocks, whole }: { readonly blocks: readonly Block[]; readonly whole: readonly [number, number] }) {
   const s = t().profiler;
   const svg = useRef<SVGSVGElement>(null);
   const [zoom, setZoom] = useState<readonly [number, number] | null>(null);
   const [current, setCurrent] = useState<Block | null>(null);
-  const [from, to] = zoom ?? [Math.min(...blocks.map((b) => b.start)), Math.max(...blocks.map((b) => b.end))];
+  const [from, to] = zoom ?? whole;
   const shown = visible(blocks, from, to, width);
   const chosen = shown.find(({ id }) => id === current?.id) ?? shown[0];
 

@@ -1,3 +1,4 @@
+import type { TaskKind } from "../../base/records.ts";
 import type { RunArchive } from "../../worker/api.ts";
 
 /** English: what is stored, who may change it, and how a new version of the page arrives. Part of the catalogue in en.ts. */
@@ -73,6 +74,15 @@ export const pairs = {
     "Imported pairs are set aside: they do not train here unless you include them, and they stay marked as imported even then.",
   source: "Source",
   round: "Round",
+  kind: "Question",
+  kinds: {
+    describe: "describe",
+    count: "how many",
+    exists: "is there",
+    "left-of": "left of",
+    sum: "sum",
+    difference: "difference",
+  } satisfies Record<TaskKind, string>,
   verdict: "Verdict",
   all: "all",
   status: {

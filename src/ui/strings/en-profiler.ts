@@ -17,6 +17,13 @@ export const profiler = {
   chart: "Round, phases, plans and kernels over time",
   keys: "Arrow keys move, Enter zooms in, Escape zooms out.",
   whole: "Show everything",
+  kernels: "Kernels by time",
+  kernel: "Kernel",
+  dispatches: "Dispatches",
+  time: "Time",
+  share: "Share",
+  ms: time,
+  percent: (share: number): string => `${(100 * share).toFixed(1)}%`,
   kinds: { round: "Rounds", phase: "Phases", plan: "Plans", kernel: "Kernels" },
   block: ({ kind, name, ms, count }: Block): string => {
     if (kind === "round") return `Round ${name}: ${time(ms)}`;
