@@ -187,9 +187,18 @@ export function chooseKernel(variants: Variants, product: Product, key: string, 
   return { ...transposed, Z: Math.max(1, Math.min(Math.floor(K / 64), Math.ceil(64 / tiles))) };
 }
 
-/** The quad kernel for a size, null where none fits or it would be mostly outside of y. */
+/**
+ * The quad kernel for a size, null where none fits or it would be mostly outside of y. The largest block takes seconds to
+ * compile on the adapters that these are for: weights of a model that is itself large are worth it.
+ */
 function quadFor(product: Product, sizes: Sizes): string | null {
-  const names = sizes.rows >= 64 ? ["quad-32x32", "quad-16x32"] : sizes.rows >= 16 ? ["quad-16x32"] : [];
+  const { rows, K, N } = sizes;
+  const large = product === "nn" && rows >= 64 && K * N >= 2 ** 16;
+  const names = [
+    ...(large ? ["quad-32x64"] : []),
+    ...(rows >= 64 ? ["quad-32x32"] : []),
+    ...(rows >= 16 ? ["quad-16x32"] : []),
+  ];
   return names.find((name) => fits(kernelsOf(product)[name] as Kernel, product, sizes)) ?? null;
 }
 
