@@ -142,19 +142,29 @@ test("a frozen weight under LoRA: only the factors and x get gradients", async (
   await gpu.checked(() => compile("frozen", g, gpu.device, gpu.pipelines));
 });
 
-test("many transpositions in one dispatch", async () => {
-  const sizes = [
+const MATRICES = {
+  "of any size": [
     [1, 1],
     [5, 3],
     [16, 40],
     [64, 1],
     [7, 130],
-  ] as const;
+  ],
+  "in blocks": [
+    [4, 4],
+    [16, 40],
+    [64, 4],
+    [8, 132],
+  ],
+} as const;
+
+test.each(Object.entries(MATRICES))("many transpositions in one dispatch, %s", async (name, sizes) => {
+  const gap = name === "in blocks" ? 4 : 3;
   let size = 0;
   const matrices = sizes.map(([R, C]) => {
     const at = size;
-    size += R * C + 3;
-    return { from: at, to: at + 1, R, C };
+    size += R * C + gap;
+    return { from: at, to: at + gap - 2 * (gap % 2), R, C };
   });
   const g = new Graph();
   const [from, to] = [g.input("from", [size]), g.output("to", [size])];
