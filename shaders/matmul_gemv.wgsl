@@ -17,9 +17,9 @@ var<workgroup> part: array<vec4f, ROWS * SLICES * WX>;
 
 @compute @workgroup_size(WX, SLICES)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u) {
-  let n = w.x * WX + l.x;
+  let n = w.y * WX + l.x;
   let m = min(n, p.N4 - 1u);
-  let row = w.y * ROWS;
+  let row = w.x * ROWS;
   let begin = w.z * p.chunk;
   let end = min(begin + p.chunk, p.K4);
   #for i < ROWS: let i$i = min(row + $iu, p.R - 1u) * p.K4;

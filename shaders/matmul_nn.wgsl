@@ -24,9 +24,9 @@ fn main(
   @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
 ) {
   #if !BROADCAST: let lane = 0u;
-  let n = w.x * WX + l.x;
+  let n = w.y * WX + l.x;
   let m = min(n, p.N4 - 1u);
-  let row = (w.y * WY + l.y) * (LOADS * LANES);
+  let row = (w.x * WY + l.y) * (LOADS * LANES);
   let own = row + lane % LANES;
   let top = p.R - 1u;
   #for j < LOADS: let i$j = min(own + $ju * LANES, top) * p.K4;

@@ -28,13 +28,13 @@ fn main(
   @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
 ) {
   let width = p.N4 / COLS;
-  let n = w.x * 4u + l.x;
+  let n = w.y * 4u + l.x;
   let m = min(n, width - 1u);
   let q = lane % 4u;
   let begin = w.z * p.chunk;
   let end = min(begin + p.chunk, p.K4);
   #if !TN
-    let row = w.y * 4u * LOADS;
+    let row = w.x * 4u * LOADS;
     let stride = p.K4 / AV;
     #for j < LOADS: let i$j = min(row + 4u * $j + q, p.R - 1u) * stride;
     #for j < LOADS
@@ -74,9 +74,9 @@ fn main(
     #end
   #end
   #if TN
-    let row = w.y * 16u * AV;
+    let row = w.x * 16u * AV;
     let stride = p.R / (4u * AV);
-    let column = min(w.y * 4u + q, stride - 1u);
+    let column = min(w.x * 4u + q, stride - 1u);
     #for v < AV
       #for i < 4
         #for x < 4

@@ -26,8 +26,8 @@ var<workgroup> tileB: array<vec4f, 4u * KT * WIDTH>; // (k, vec4 of columns)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
   let tx = l % TX;
   let ty = l / TX;
-  let row = w.y * HEIGHT;
-  let column = w.x * WIDTH;
+  let row = w.x * HEIGHT;
+  let column = w.y * WIDTH;
   let begin = w.z * p.chunk;
   let end = min(begin + p.chunk, p.K4);
   #for i < ROWS

@@ -22,9 +22,9 @@ fn main(
   @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
 ) {
   let R4 = p.R / 4u;
-  let n = w.x * WX + l.x;
+  let n = w.y * WX + l.x;
   let nn = min(n, p.N4 - 1u);
-  let m4 = w.y * QUADS;
+  let m4 = w.x * QUADS;
   let begin = w.z * p.chunk;
   let end = min(begin + p.chunk, p.K4);
   #for q < QUADS

@@ -185,7 +185,7 @@ export class Plan {
       if (pace && flops > pace.budget && i < total - 1) {
         flush();
         const began = performance.now();
-        await device.queue.onSubmittedWorkDone();
+        await this.patience.around(() => device.queue.onSubmittedWorkDone());
         pace.measured(flops, performance.now() - began);
         flops = 0;
         if (pace.restMs > 0) await new Promise((resolve) => setTimeout(resolve, pace.restMs));
@@ -199,7 +199,6 @@ export class Plan {
     flush();
     void recording?.collect();
     this.runs += times;
-    this.patience.submitted(this.label, this.work * times);
   }
 
   /** A place for copies of tensors that the host may map; kept and used again. */
@@ -246,7 +245,7 @@ export class Plan {
 
   /** Time of each kernel, run at least `repeat` times in a row. For profiles only: it changes what the plan holds. */
   profile(repeat = 5): Promise<Profile> {
-    return profileSteps(this.device, this.steps, repeat);
+    return this.patience.around(() => profileSteps(this.device, this.steps, repeat));
   }
 
   /** Frees the plan's buffers. What was submitted still runs, and a read that is under way still gets its values. */

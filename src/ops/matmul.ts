@@ -136,7 +136,8 @@ export function productOf(
     },
     uniforms: [R, K4, N4, chunk, plusRows, scale, Z === 1 && accumulate ? 1 : 0, 0],
     bindings: [read(a), read(b), write(part), ...(extra ? [read(extra)] : [])],
-    workgroups: [Math.ceil(N4 / columns), Math.ceil(R / rows), Z],
+    // Down the rows first: what a block of columns of b takes stays in a cache while a passes by.
+    workgroups: [Math.ceil(R / rows), Math.ceil(N4 / columns), Z],
     flops: 2 * R * K * N,
   });
   if (Z === 1) return;

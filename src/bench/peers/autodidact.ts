@@ -56,7 +56,7 @@ export function engineOn(gpu: Gpu, runtime: Runtime): Works {
     return {
       async run() {
         await plan.run(undefined, times);
-        await device.queue.onSubmittedWorkDone();
+        await runtime.pipelines.patience.around(() => device.queue.onSubmittedWorkDone());
         return [];
       },
       async check() {
