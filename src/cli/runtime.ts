@@ -23,5 +23,5 @@ export async function openNodeRuntime(): Promise<NodeRuntime> {
   const gpu = await openGpu(instance);
   const can = abilitiesOf(gpu.device, gpu.subgroupMinSize);
   const tuned = await loadTuned(fileTuningStore(), tuningKey(gpu.summary), can);
-  return { gpu, runtime: runtimeOn(gpu, { patient: true, tuned }) };
+  return { gpu, runtime: runtimeOn(gpu, { nextTurn: setImmediate, tuned }) };
 }

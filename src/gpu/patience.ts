@@ -1,19 +1,23 @@
+/** Runs a task in the next turn of the event loop: Node's setImmediate. */
+export type NextTurn = (task: () => void) => unknown;
+
 /**
  * Waiting for the GPU without working. Dawn in Node asks for the end of GPU work once a turn of the event loop, in a busy loop
- * that takes half of a two-core software adapter away; so a turn sleeps. Browsers wake us by themselves: there `patient`
- * is false.
+ * that takes half of a two-core software adapter away; so a turn sleeps. Browsers wake us by themselves: there
+ * `nextTurn` is null, and nothing sleeps.
  */
 export class Patience {
-  /** Something to sleep on, null: not patient. */
+  private readonly nextTurn: NextTurn | null;
   private readonly cell: Int32Array | null;
 
-  constructor(patient: boolean) {
-    this.cell = patient ? new Int32Array(new SharedArrayBuffer(4)) : null;
+  constructor(nextTurn: NextTurn | null) {
+    this.nextTurn = nextTurn;
+    this.cell = nextTurn && new Int32Array(new SharedArrayBuffer(4)); // to sleep on
   }
 
   async around<T>(wait: () => Promise<T>): Promise<T> {
-    const { cell } = this;
-    if (!cell) return wait();
+    const { cell, nextTurn } = this;
+    if (!cell || !nextTurn) return wait();
     const began = performance.now();
     let waiting = true;
     const turn = () => {
@@ -21,9 +25,9 @@ export class Patience {
       const ms = performance.now() - began;
       // A short wait is over before a sleep would be; a long one is not noticed a tenth later.
       if (ms > SPIN_MS) Atomics.wait(cell, 0, 0, Math.min(LONGEST_MS, ms / 10));
-      setImmediate(turn);
+      nextTurn(turn);
     };
-    setImmediate(turn);
+    nextTurn(turn);
     try {
       return await wait();
     } finally {

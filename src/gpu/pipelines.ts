@@ -1,6 +1,6 @@
 /** Compute pipelines, compiled once per (shader, constants) and device. Errors name our file and line. */
 
-import { Patience } from "./patience.ts";
+import { type NextTurn, Patience } from "./patience.ts";
 import type { Plan } from "./plan.ts";
 import { Trace } from "./trace.ts";
 
@@ -25,8 +25,8 @@ export class Pipelines {
   /** How to wait for this device. */
   readonly patience: Patience;
 
-  constructor(device: GPUDevice, source: ShaderSource, options: { patient?: boolean } = {}) {
-    this.patience = new Patience(options.patient ?? false);
+  constructor(device: GPUDevice, source: ShaderSource, options: { nextTurn?: NextTurn } = {}) {
+    this.patience = new Patience(options.nextTurn ?? null);
     this.device = device;
     this.source = source;
   }

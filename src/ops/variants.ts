@@ -170,17 +170,14 @@ export function chooseKernel(variants: Variants, product: Product, key: string, 
   const { rows, K, N, half = false } = sizes;
   const tuned = variants.tuned?.[key];
   const choice = tuned === undefined ? undefined : parseChoice(product, tuned);
-  if (choice && !(half && choice.kernel.block)) return choice;
+  if (choice && !(half && choice.kernel.block) && fits(choice.kernel, product, sizes)) return choice;
   // Kernels that own 64 columns waste most of their threads on few; the plain ones grow narrower.
   const family = N < 32 ? "plain" : variants.matmul;
+  const quad = family === "sg4" && product !== "nt" && !half ? quadFor(product, sizes) : null;
   if (product !== "tn") {
-    const quad = family === "sg4" && product === "nn" && !half ? quadFor(product, sizes) : null;
-    return parseChoice(
-      product,
-      quad ?? (family.startsWith("tile") ? tileFor(rows, N) : blockFor(laneFamily(family), rows, N)),
-    );
+    const other = family.startsWith("tile") ? tileFor(rows, N) : blockFor(laneFamily(family), rows, N);
+    return parseChoice(product, quad ?? other);
   }
-  const quad = family === "sg4" && !half ? quadFor(product, sizes) : null;
   const transposed = parseChoice(product, quad ?? `${laneFamily(family)}-${rows <= 8 ? 8 : 16}`);
   const tiles = Math.ceil(rows / transposed.kernel.rows) * Math.ceil(N / 4 / transposed.kernel.columns);
   // Enough workgroups to fill a device, parts of at least 64 rows.

@@ -104,6 +104,7 @@ export class Engine {
   static async create(options: EngineOptions): Promise<Engine> {
     const weights = new ModelWeights(options.runtime, options.model.config, options.model.tensors, options.dtype);
     const refreshed = weights.refresh(); // before the rest: adapters compile one kernel after the other
+    refreshed.catch(() => undefined); // it is met below, unless the engine fails before
     const engine = new Engine(options, weights);
     const { soon } = options;
     if (soon) engine.generator.prepare(soon.tasks, soon).catch(() => undefined); // sampling meets it again and says so

@@ -21,7 +21,7 @@ export interface TestGpu extends Gpu {
 export async function openTestGpu(): Promise<TestGpu> {
   const gpu = await openGpu(instance);
   const { device } = gpu;
-  const pipelines = new Pipelines(device, shaderSource);
+  const pipelines = new Pipelines(device, shaderSource, { nextTurn: setImmediate });
   const lanes = device.features.has("subgroups") ? (device.adapterInfo.subgroupMinSize ?? 0) : 0;
   const variants: MatmulVariant[] = [
     "plain",

@@ -106,6 +106,9 @@ test("the default fits the shape: rows of one token, few columns, large squares"
   expect(name("sg4", "nt", 64, 64, 64)).toBe("sg4-8");
   expect(name("sg4", "tn", 64, 2048, 64)).toBe("quad-32x32");
   expect(name("sg4", "tn", 20, 2048, 64)).toBe("quad-16x32");
+  // A table's kernel that does not fit the sizes or the operands is passed over.
+  const odd = { rows: 64, K: 100, N: 64 };
+  expect(chooseKernel({ matmul: "sg4", tuned: { x: "quad-32x32" } }, "nn", "x", odd).name).toBe("sg4-8");
   const half = { rows: 64, K: 256, N: 688, half: true };
   expect(chooseKernel({ matmul: "sg4", tuned: { x: "quad-32x32" } }, "nn", "x", half).name).toBe("sg4-8");
   expect(name("sg4", "nt", 2048, 64, 8)).toBe("plain-8");
