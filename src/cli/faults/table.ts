@@ -1,6 +1,11 @@
 /** The results as a table, faults × points, and its place in a document. */
-import type { Result } from "./matrix.ts";
-import { FAULTS } from "./scenario.ts";
+import { FAULTS, type Scenario } from "./scenario.ts";
+
+/** How a run ended, as far as the table tells. */
+export interface Outcome extends Pick<Scenario, "seed" | "point" | "fault"> {
+  /** What went wrong, in plain words. */
+  readonly problems: readonly string[];
+}
 
 const BEGIN = "<!-- faults:begin -->";
 const END = "<!-- faults:end -->";
@@ -9,16 +14,16 @@ const END = "<!-- faults:end -->";
 const rowOf = (point: string): string => point.replace(/, done$/, "");
 
 /** Runs by point and fault, in Markdown; a cell says how many runs had that fault there, and how many of them failed. */
-export function tableOf(results: readonly Result[]): string {
-  const rows = [...new Set(results.map(({ scenario }) => rowOf(scenario.point)))].sort();
-  const cell = (of: readonly Result[]): string => {
-    const failed = of.filter(({ played }) => played.problems.length > 0).length;
+export function tableOf(results: readonly Outcome[]): string {
+  const rows = [...new Set(results.map(({ point }) => rowOf(point)))].sort();
+  const cell = (of: readonly Outcome[]): string => {
+    const failed = of.filter(({ problems }) => problems.length > 0).length;
     if (of.length === 0) return "·";
     return failed === 0 ? String(of.length) : `${of.length} (${failed} failed)`;
   };
-  const line = (name: string, of: readonly Result[]): string[] => [
+  const line = (name: string, of: readonly Outcome[]): string[] => [
     name,
-    ...FAULTS.map((fault) => cell(of.filter(({ scenario }) => scenario.fault === fault))),
+    ...FAULTS.map((fault) => cell(of.filter((one) => one.fault === fault))),
     cell(of),
   ];
   const lines = [
@@ -26,7 +31,7 @@ export function tableOf(results: readonly Result[]): string {
     ...rows.map((row) =>
       line(
         `\`${row}\``,
-        results.filter(({ scenario }) => rowOf(scenario.point) === row),
+        results.filter(({ point }) => rowOf(point) === row),
       ),
     ),
     line("all", results),
