@@ -185,12 +185,15 @@ export function chooseKernel(variants: Variants, product: Product, key: string, 
 }
 
 /**
- * The quad kernel for a size, null where none fits or it would be mostly outside of y. The largest block takes seconds to
- * compile on the adapters that these are for: weights of a model that is itself large are worth it.
+ * The quad kernel for a size, null where none fits or it would be mostly outside of y. They take half a second and the largest
+ * block seconds to compile on the adapters that they are for: large weights and the many rows of training are worth
+ * it, a small model's first sample is not.
  */
 function quadFor(product: Product, sizes: Sizes): string | null {
   const { rows, K, N } = sizes;
-  const large = product === "nn" && rows >= 64 && K * N >= 2 ** 16;
+  const heavy = K * N >= 2 ** 16;
+  if (product === "nn" && !heavy && rows * K * N < 2 ** 23) return null;
+  const large = product === "nn" && rows >= 64 && heavy;
   const names = [
     ...(large ? ["quad-32x64"] : []),
     ...(rows >= 64 ? ["quad-32x32"] : []),

@@ -99,10 +99,11 @@ test("the default fits the shape: rows of one token, few columns, large squares"
   expect(name("sg4", "nn", 4, 256, 688)).toBe("sg4-4");
   expect(name("sg4", "nn", 16, 256, 688)).toBe("quad-16x32");
   expect(name("sg4", "nn", 2048, 64, 352)).toBe("quad-32x32");
+  expect(name("sg4", "nn", 320, 64, 352)).toBe("sg4-8"); // a small model's first sample
   expect(name("sg4", "nn", 64, 256, 688)).toBe("quad-32x64");
   expect(name("sg4", "nn", 64, 256, 696)).toBe("quad-32x32"); // 696 is no multiple of 16
-  expect(name("sg4", "nn", 64, 100, 64)).toBe("sg4-8"); // 100 is no multiple of 8
-  expect(name("sg4", "nn", 64, 64, 36)).toBe("sg4-8");
+  expect(name("sg4", "nn", 4096, 100, 64)).toBe("sg4-8"); // 100 is no multiple of 8
+  expect(name("sg4", "nn", 8192, 64, 36)).toBe("sg4-8");
   expect(name("sg4", "nt", 64, 64, 64)).toBe("sg4-8");
   expect(name("sg4", "tn", 64, 2048, 64)).toBe("quad-32x32");
   expect(name("sg4", "tn", 20, 2048, 64)).toBe("quad-16x32");
