@@ -1,13 +1,13 @@
 // y[z,r,n] = scale · Σ_(k in chunk z) a[r,k] b[k,n], then as in matmul_output          no shared memory, no barrier
 // a: (R,K)  b: (K,N), or (N,K) if NT  y: (Z,R,N), summed by matmul_sum if Z > 1; K and N multiples of 4.
 // A thread owns LOADS · LANES rows and one vec4 of columns; neighbours own neighbouring columns, so b is read in sequence.
-// LANES = 1: every thread loads a, the same rows in the whole workgroup. LANES = 4 or 8 (BROADCAST = 1): lane l loads a
+// LANES = 1: every thread loads a, the same rows in the whole workgroup. LANES = 4 or 8 (EXCHANGE): lane l loads a
 // vec4 of row l mod LANES and broadcasts it, so a costs 1/LANES of the loads. That needs subgroups of at least LANES;
 // the result does not depend on their size.
-#if BROADCAST: enable subgroups;
+#if EXCHANGE: enable subgroups;
 const LANES: u32 = 1u;
 const LOADS: u32 = 8u;
-const BROADCAST: u32 = 0u;
+const EXCHANGE: u32 = 0u;
 const NT: u32 = 0u;
 const F16: u32 = 0u;
 const HALF_A: u32 = 0u;
@@ -20,10 +20,10 @@ override WY: u32 = 1;
 
 @compute @workgroup_size(WX, WY)
 fn main(
-  #if BROADCAST: @builtin(subgroup_invocation_id) lane: u32,
+  #if EXCHANGE: @builtin(subgroup_invocation_id) lane: u32,
   @builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) l: vec3u
 ) {
-  #if !BROADCAST: let lane = 0u;
+  #if !EXCHANGE: let lane = 0u;
   let n = w.y * WX + l.x;
   let m = min(n, p.N4 - 1u);
   let row = (w.x * WY + l.y) * (LOADS * LANES);
@@ -60,8 +60,7 @@ fn main(
     var v: vec4f;
     #for j < LOADS
       #for i < LANES
-        #if BROADCAST: v = subgroupBroadcast(a$j, $iu);
-        #if !BROADCAST: v = a$j;
+        v = fromLane(a$j, $iu);
         c$j_$i += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
       #end
     #end

@@ -13,6 +13,7 @@ const LOADS: u32 = 8u; // rows of a that a lane loads: the quad owns 4 LOADS row
 const AV: u32 = 2u;    // vec4 of a in a load
 const COLS: u32 = 2u;
 const COUNT: u32 = 64u; // sums of a thread: 4 LOADS COLS, or 16 AV COLS
+const EXCHANGE: u32 = 2u;
 const TN: u32 = 0u;
 const PLUS: u32 = 0u;
 #include matmul_sizes
@@ -51,10 +52,7 @@ fn main(
         let a$j = a[i$j + k];
         #for v < AV
           let own$j_$v = a$j[$v];
-          let m$j_$v_0 = own$j_$v;
-          let m$j_$v_1 = quadSwapX(own$j_$v);
-          let m$j_$v_2 = quadSwapY(own$j_$v);
-          let m$j_$v_3 = quadSwapDiagonal(own$j_$v);
+          #for i < 4: let m$j_$v_$i = fromLane(own$j_$v, $iu);
           #for i < 4
             #for c < COLS
               {
@@ -94,10 +92,8 @@ fn main(
       #end
       #for v < AV
         #for s < 4
-          let m$v_$s_0 = a$s[$v];
-          let m$v_$s_1 = quadSwapX(a$s[$v]);
-          let m$v_$s_2 = quadSwapY(a$s[$v]);
-          let m$v_$s_3 = quadSwapDiagonal(a$s[$v]);
+          let own$v_$s = a$s[$v];
+          #for i < 4: let m$v_$s_$i = fromLane(own$v_$s, $iu);
         #end
         #for i < 4
           #for x < 4

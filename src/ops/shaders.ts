@@ -6,7 +6,7 @@
  *
  *     #include matmul_output               shaders/include/matmul_output.wgsl
  *     #for i < ROWS: var c$i = vec4f();    the text once for i = 0 … ROWS − 1
- *     #if BROADCAST: enable subgroups;     the text if the constant is not 0; #if !BROADCAST if it is
+ *     #if EXCHANGE: enable subgroups;      the text if the constant is not 0; #if !EXCHANGE if it is
  *
  * #for and #if without a text after the colon take the lines up to #end.
  *

@@ -24,7 +24,7 @@ export interface Kernel {
 }
 
 const broadcast = (lanes: 4 | 8, loads: number): Kernel => ({
-  shader: `matmul_nn?BROADCAST=1&LANES=${lanes}&LOADS=${loads}`,
+  shader: `matmul_nn?EXCHANGE=1&LANES=${lanes}&LOADS=${loads}`,
   rows: lanes * loads,
   columns: 16,
   lanes,
@@ -53,7 +53,7 @@ const gemv = (ROWS: number): Kernel => ({
   threads: 128,
 });
 const transposed = (QUADS: number, STEP: number, lanes: 0 | 4 | 8): Kernel => ({
-  shader: `matmul_tn?QUADS=${QUADS}&STEP=${STEP}&BROADCAST=${lanes > 0 ? 1 : 0}`,
+  shader: `matmul_tn?QUADS=${QUADS}&STEP=${STEP}&EXCHANGE=${lanes > 0 ? 1 : 0}`,
   rows: 4 * QUADS,
   columns: 16,
   lanes,

@@ -78,7 +78,7 @@ describe("the dispatcher", () => {
     expect(out).toMatch(/--reference WHICH .*: adapter, base \(default adapter\)/);
   });
 
-  test("defaults are CONTRACT's, null where there is none; stdout and stderr stay apart", async () => {
+  test("defaults are those of docs/FORMATS.md, null where there is none; stdout and stderr stay apart", async () => {
     const { code, out, err } = await run(["echo", ...needed]);
     expect(code).toBe(0);
     expect(err).toBe("a remark\n");
@@ -232,4 +232,10 @@ describe("verify", () => {
     expect(missing.code).toBe(1);
     expect(missing.err).toMatch(/there is no file .*none\.zip/);
   });
+});
+
+test("faults: a document that has no place for the table is refused before anything is run", async () => {
+  const { code, out, err } = await run(["faults", "--runs", "1000", "--out", golden("llama-tied/config.json")]);
+  expect({ code, out }).toEqual({ code: 1, out: "" });
+  expect(err).toContain("no place for the table: <!-- faults:begin -->");
 });

@@ -21,6 +21,22 @@ test.each(TARGETS.map((target) => [target.name, target] as const))(
   600_000,
 );
 
+test.each(["onnx", "zip"])(
+  "%s, the mutations behind those for a minute",
+  async (name) => {
+    const target = TARGETS.find((one) => one.name === name) as Target;
+    const until = now() + 60_000;
+    let first = RUNS;
+    for (; now() < until; first += 1000) {
+      const report = await fuzz(target, { seed: 1, first, runs: 1000, now });
+      expect(report.failures).toEqual([]);
+      expect(report.read + report.refused).toBe(1000);
+    }
+    expect(first).toBeGreaterThan(RUNS);
+  },
+  600_000,
+);
+
 describe("the fuzzer sees", () => {
   const target = (attempt: () => void): Target => ({ name: "made-up", what: "nothing", prepare: async () => attempt });
   const messageOf = async (attempt: () => void): Promise<string | undefined> =>

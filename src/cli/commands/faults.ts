@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { readFile, writeFile } from "node:fs/promises";
 import { text } from "node:stream/consumers";
 import { defineCommand, UsageError } from "../args.ts";
@@ -69,6 +69,7 @@ async function inBatches(
   const batches = range(0, Math.ceil(seeds.length / BATCH)).map((i) => seeds.slice(i * BATCH, (i + 1) * BATCH));
   const outcomes = new Map<number, readonly Outcome[]>();
   const waiting = [...batches.entries()];
+  const children = new Set<ChildProcess>();
   const work = async () => {
     for (let next = waiting.shift(); next; next = waiting.shift()) {
       const [index, batch] = next;
@@ -76,7 +77,9 @@ async function inBatches(
       const child = spawn(process.execPath, [process.argv[1] as string, ...given], {
         stdio: ["ignore", "pipe", "inherit"],
       });
+      children.add(child);
       const [said] = await Promise.all([text(child.stdout), new Promise((resolve) => child.once("close", resolve))]);
+      children.delete(child);
       const line = said.split("\n").find((one) => one.startsWith('{"runs"'));
       if (line === undefined)
         throw new Error(
@@ -86,7 +89,11 @@ async function inBatches(
       note(`seeds ${batch[0]} to ${batch.at(-1)} are done`);
     }
   };
-  await Promise.all(range(0, processes).map(work));
+  try {
+    await Promise.all(range(0, processes).map(work));
+  } finally {
+    for (const child of children) child.kill(); // one has failed: nobody waits for the others
+  }
   return batches.flatMap((_, i) => outcomes.get(i) ?? []);
 }
 

@@ -1,6 +1,4 @@
 /** Many seeds on one rig. */
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { openJudge } from "../judge.ts";
 import { readInputs } from "../model.ts";
 import { openNodeRuntime } from "../runtime.ts";
@@ -34,7 +32,6 @@ export async function openMatrix(): Promise<Matrix> {
     return { runtime, gpu, model, judge };
   };
   const rig: Rig = { shared: await fresh(), fresh };
-  const collect = collector();
   const probes = new Map<string, Played>();
   const key = (preset: Preset, memory: MemoryKind): string => `${preset.name} in ${memory}`;
   const plain = async (preset: Preset, memory: MemoryKind): Promise<Played> => {
@@ -54,20 +51,10 @@ export async function openMatrix(): Promise<Matrix> {
       const scenario = scenarioOf(seed, undisturbed.counts);
       const began = performance.now();
       const played = await play(rig, scenario, undisturbed);
-      if (seed % 10 === 0) collect();
       return { scenario, played, ms: performance.now() - began };
     },
     close() {
       for (const gpu of opened) gpu.destroy();
     },
   };
-}
-
-/**
- * Collects garbage at once. What Dawn holds for a pipeline or a bind group is a few mappings each that V8 counts as nothing,
- * so that it leaves thousands of them until the process has no more to give (Linux: 65,530).
- */
-function collector(): () => void {
-  setFlagsFromString("--expose-gc");
-  return runInNewContext("gc") as () => void;
 }
