@@ -1,8 +1,11 @@
 /**
- * Faults in a real browser: workers that die, a device that is lost, tabs and renderers that are killed, a reload in the
- * middle of a step. Each run goes on and ends with the content of an undisturbed one. The rest of the fault matrix,
+ * Faults in a real browser: workers that die, a device that is lost, tabs, renderers and browsers that are killed, a reload in
+ * the middle of a step. Each run goes on and ends with the content of an undisturbed one. The rest of the fault matrix,
  * with faults at every call, runs in Node: tests/faults.
  */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { unzipSync } from "fflate";
 import type { Page, Worker as PageWorker } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -38,18 +41,23 @@ const evaluating: Moment = { after: "gated", round: 1, ms: 300 };
 
 type Deed = (visit: Visit, page: Page) => Promise<Page>;
 
+/** Outlives a browser that is quit or killed. */
+const profile = mkdtempSync(join(tmpdir(), "autodidact-profile-"));
 let visit: Visit;
 let page: Page;
 let undisturbed: string;
 
 beforeAll(async () => {
-  visit = await startVisit();
+  visit = await startVisit({ profile });
   page = await prepared(visit.page);
   await open(page, visit.url);
   await startTiny(page, request);
   undisturbed = await contentOfFinished(page);
 }, 600_000);
-afterAll(() => visit.close());
+afterAll(async () => {
+  await visit.close();
+  rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+});
 
 /** The page notes its workers, so that a test can end one behind its back. */
 async function prepared(page: Page): Promise<Page> {
@@ -213,6 +221,26 @@ const killGpuProcess: Deed = async (visit, page) => {
   return page;
 };
 
+/** The browser is quit, or its process killed, and started again with the same profile and address. */
+const restart =
+  (kill: boolean): Deed =>
+  async (old) => {
+    if (kill) {
+      const browser = old.context.browser();
+      if (!browser) throw new Error("the context has no browser");
+      const devtools = await browser.newBrowserCDPSession();
+      const { processInfo } = await devtools.send("SystemInfo.getProcessInfo");
+      const closed = old.context.waitForEvent("close");
+      for (const { type, id } of processInfo) if (type === "browser") process.kill(id, "SIGKILL");
+      await closed;
+    }
+    await old.close();
+    visit = await startVisit({ profile, port: Number(new URL(old.url).port) });
+    const next = await prepared(visit.page);
+    await open(next, visit.url);
+    return next;
+  };
+
 test.each<[string, string, Deed, Moment]>([
   ["the engine's worker ends", "while it samples", end("engine"), sampling],
   ["the engine's worker ends", "while it trains", end("engine"), training],
@@ -230,6 +258,8 @@ test.each<[string, string, Deed, Moment]>([
   ["the tab is closed", "in the middle of a step", closeTab, trainingAgain],
   ["the tab crashes", "while it trains", crash, training],
   ["the renderer is killed", "while it evaluates", killRenderer, evaluating],
+  ["the browser is quit and started again", "while it trains", restart(false), trainingAgain],
+  ["the browser is killed and started again", "while it saves", restart(true), saving],
 ])("%s %s", async (name, when, deed, moment) => {
   // A run that a failed test has left is none of this one's business.
   if (await page.evaluate(() => window.autodidact.state().status === "playing"))
