@@ -6,6 +6,7 @@ import { views } from "../../src/ui/app.ts";
 import { recordingUrl } from "../../src/ui/recording.ts";
 import { syntheticEvents } from "../ui/synthetic.ts";
 import { startVisit, type Visit } from "./browser.ts";
+import { open } from "./tiny.ts";
 
 const WCAG_22_AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
 
@@ -18,8 +19,7 @@ beforeAll(async () => {
   const events = syntheticEvents({ rounds: 12, seed: 1, preview: 3 });
   const body = events.map((event) => canonicalJson(event)).join("\n");
   await page.route(`**/${recordingUrl}`, (route) => route.fulfill({ body }));
-  await page.goto(url);
-  await page.evaluate(() => window.autodidact.ready);
+  await open(page, url);
   expect(await page.evaluate(() => window.autodidact.events().length)).toBe(events.length);
   await page.evaluate(() => window.autodidact.pause());
   // Not as a script of the page, which its policy would refuse.

@@ -16,7 +16,7 @@ import type { JournalLine } from "../../src/store/journal.ts";
 import { verifyArchive } from "../../src/store/verify.ts";
 import type { StartRequest } from "../../src/ui/automation.ts";
 import { startVisit, type Visit } from "./browser.ts";
-import { eventsOf, numbers, open, startTiny, tiny } from "./tiny.ts";
+import { eventsOf, numbers, open, ready, startTiny, tiny } from "./tiny.ts";
 
 const given = tiny.contour as Contour;
 /** Without a gate, whose key would come from the system's entropy: the same seed gives the same run. */
@@ -167,7 +167,7 @@ const loseDevice: Deed = async (_visit, page) => {
 
 const reload: Deed = async (_visit, page) => {
   await page.reload();
-  await page.evaluate(() => window.autodidact.ready);
+  await ready(page);
   return page;
 };
 

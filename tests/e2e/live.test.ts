@@ -3,12 +3,9 @@ import { expect, test } from "vitest";
 import type { LoopEvent } from "../../src/base/events.ts";
 import { verifyArchive } from "../../src/store/verify.ts";
 import { startVisit, type Visit } from "./browser.ts";
+import { eventsOf, offlineReady, open, ready } from "./tiny.ts";
 
 const MINUTES = 60_000;
-
-/** Events known to the page, without the pictures. */
-const eventsOf = ({ page }: Visit): Promise<readonly LoopEvent[]> =>
-  page.evaluate(() => window.autodidact.events().map((event) => ({ ...event, preview: [] })) as never);
 
 /** Waits until the page knows an event of this type in this round, and returns it. */
 async function eventOf<T extends LoopEvent["type"]>(
@@ -30,14 +27,6 @@ async function eventOf<T extends LoopEvent["type"]>(
   return value.event;
 }
 
-/** Resolves when the service worker has stored every file and controls the page. */
-async function offlineReady({ page }: Visit): Promise<void> {
-  await page.evaluate(async () => {
-    await navigator.serviceWorker.ready;
-    while (navigator.serviceWorker.controller === null) await new Promise((resolve) => setTimeout(resolve, 50));
-  });
-}
-
 const noGaps = (events: readonly LoopEvent[]): void =>
   expect(events.map((event) => event.seq)).toEqual(events.map((_, i) => i));
 
@@ -47,9 +36,8 @@ test(
     const visit = await startVisit();
     try {
       const { page, url } = visit;
-      await page.goto(url);
-      await page.evaluate(() => window.autodidact.ready);
-      await offlineReady(visit);
+      await open(page, url);
+      await offlineReady(page);
       expect((await page.evaluate(() => window.autodidact.state())).mode).toBe("recording");
 
       // Two rounds, through the page's own controls.
@@ -70,11 +58,11 @@ test(
         for (const step of trained.outcome.steps) expect(Number.isFinite(step.loss)).toBe(true);
       }
       const secondsToTrained = (Date.now() - clicked) / 1000;
-      const judged = (await eventsOf(visit)).find((event) => event.type === "judged");
+      const judged = (await eventsOf(page)).find((event) => event.type === "judged");
       expect(Object.keys(judged?.type === "judged" ? judged.meanScore : {})).toEqual(
         expect.arrayContaining(["pixels", "onnx-image", "onnx-text", "self"]),
       );
-      const before = await eventsOf(visit);
+      const before = await eventsOf(page);
       noGaps(before);
 
       // A visitor draws six objects in the dark (the base cannot say so many), asks both models, and corrects them.
@@ -92,22 +80,22 @@ test(
 
       // A reload goes on at the last committed event.
       await page.reload();
-      await page.evaluate(() => window.autodidact.ready);
+      await ready(page);
       await page.waitForFunction(() => window.autodidact.state().mode === "live", null, { timeout: MINUTES });
       await eventOf(visit, "evaluated", 1);
-      const after = await eventsOf(visit);
+      const after = await eventsOf(page);
       noGaps(after);
       expect(after.slice(0, before.length)).toEqual(before);
 
       // The server is gone: the page still loads and trains to the end.
       await visit.stopServer();
       await page.reload();
-      await page.evaluate(() => window.autodidact.ready);
+      await ready(page);
       const gated = await eventOf(visit, "gated", 2);
       expect(["accepted", "rejected", "deferred"]).toContain(gated.report.decision.kind);
       expect(gated.report.items).toBeGreaterThan(0);
       await eventOf(visit, "finished", 2);
-      const all = await eventsOf(visit);
+      const all = await eventsOf(page);
       noGaps(all);
       expect(all.filter((event) => event.type === "started")).toHaveLength(1);
       expect(all.filter((event) => event.type === "paired")).toHaveLength(2);

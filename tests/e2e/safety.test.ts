@@ -9,6 +9,7 @@ import { contentSecurityPolicy, hubHosts } from "../../src/cli/headers.mjs";
 import type { VerifierItem } from "../../src/judge/verifier.ts";
 import { evil, poisonedArchive } from "../store/poison.ts";
 import { startVisit, type Visit } from "./browser.ts";
+import { open } from "./tiny.ts";
 
 let visit: Visit;
 /** A server elsewhere: whatever arrives here has left the machine's page. */
@@ -28,8 +29,7 @@ beforeAll(async () => {
     Object.assign(window, { violations: seen });
     document.addEventListener("securitypolicyviolation", (event) => seen.push(event.effectiveDirective));
   });
-  await visit.page.goto(visit.url);
-  await visit.page.evaluate(() => window.autodidact.ready);
+  await open(visit.page, visit.url);
 });
 afterAll(async () => {
   await visit.close();

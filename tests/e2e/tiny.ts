@@ -44,10 +44,16 @@ export const tiny: StartRequest = {
   },
 };
 
+/** Resolves when the page has met the machine; its document may be there before its script has run. */
+export async function ready(page: Page): Promise<void> {
+  await page.waitForFunction(() => "autodidact" in window);
+  await page.evaluate(() => window.autodidact.ready);
+}
+
 /** Opens the page and waits until it has met the machine. */
 export async function open(page: Page, url: string): Promise<void> {
   await page.goto(url);
-  await page.evaluate(() => window.autodidact.ready);
+  await ready(page);
 }
 
 /** Starts the tiny run and resolves with its id. */

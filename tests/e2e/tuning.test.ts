@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Contour } from "../../src/base/contour.ts";
 import type { DeviceSummary } from "../../src/base/events.ts";
 import { startVisit, type Visit } from "./browser.ts";
-import { eventsOf, eventsReach, open, startTiny, tiny } from "./tiny.ts";
+import { eventsOf, eventsReach, open, ready, startTiny, tiny } from "./tiny.ts";
 
 let visit: Visit;
 beforeAll(async () => {
@@ -89,7 +89,7 @@ test("a run ends the measuring, a table appears when nobody does anything, and t
   // After a reload the run goes on with the kernels that it began with, whatever the table says by then.
   await page.evaluate(() => window.autodidact.pause());
   await page.reload();
-  await page.evaluate(() => window.autodidact.ready);
+  await ready(page);
   const before = (await page.evaluate(() => window.autodidact.state().events)) as number;
   expect(await page.evaluate(() => window.autodidact.start())).toEqual({ ok: true, value: null });
   await eventsReach(page, before + 4);

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { verifyArchive } from "../../src/store/verify.ts";
 import { startVisit } from "./browser.ts";
 import { copyOfPage, release, updated } from "./release.ts";
-import { eventsOf, eventsReach, numbers, offlineReady, open, startTiny } from "./tiny.ts";
+import { eventsOf, eventsReach, numbers, offlineReady, open, ready, startTiny } from "./tiny.ts";
 
 test("a new version lands neither in a run nor by a reload, but on a click once the run is paused", async () => {
   const copy = copyOfPage();
@@ -17,24 +17,24 @@ test("a new version lands neither in a run nor by a reload, but on a click once 
 
     release(copy.folder, "Changed");
     expect(await updated(page)).toBe("installed");
-    const ready = page.getByRole("button", { name: "A new version is ready. Update" });
-    await ready.click();
+    const update = page.getByRole("button", { name: "A new version is ready. Update" });
+    await update.click();
     await page.getByText("A run is going on. Pause it or let it finish").waitFor();
     await page.getByRole("button", { name: "Dismiss" }).click();
     await eventsReach(page, (await eventsReach(page, 0)) + 3);
 
     // A reload in the middle of a run stays with the version that the run began with.
     await page.reload();
-    await page.evaluate(() => window.autodidact.ready);
+    await ready(page);
     expect(await page.title()).toBe("Autodidact");
     await page.waitForFunction(() => window.autodidact.state().status === "playing");
     await eventsReach(page, (await eventsReach(page, 0)) + 3);
 
     expect(await page.evaluate(() => window.autodidact.pause())).toEqual({ ok: true, value: null });
     const before = await eventsOf(page);
-    await ready.click();
+    await update.click();
     await page.waitForFunction(() => document.title === "Changed");
-    await page.evaluate(() => window.autodidact.ready);
+    await ready(page);
     expect(await page.evaluate(() => window.autodidact.state())).toMatchObject({ run, status: "paused" });
     expect(await page.evaluate(() => window.autodidact.start())).toEqual({ ok: true, value: null });
     await eventsReach(page, before.length + 3);
@@ -72,7 +72,7 @@ test("a version with another base names the runs that cannot go on, keeps them, 
       { timeout: 60_000 },
     );
     expect(await landed.jsonValue()).toBe("changed");
-    await page.evaluate(() => window.autodidact.ready);
+    await ready(page);
 
     // The run is there with everything that it had, and only training is refused.
     await page.waitForFunction((count) => window.autodidact.state().events === count, before.length);
