@@ -1,5 +1,5 @@
 // Gradients of the low-rank factors of up to three projections (the members), by parts of the rows:
-//   part[s, A_m[k, j]] = Σ_(r in part s) x[r, k] dz[r, m, j]                 part[s, B_m[j, n]] = scale Σ_r z[r, m, j] dy[r, first_m + n]
+//   part[s, A_m[k, j]] = Σ_(r in part s) x[r, k] dz[r, m, j]                 part[s, B_m[j, n]] = Σ_r z[r, m, j] dy[r, first_m + n]
 // x = wide0: (R, K)  dy = wide1: (R, W)  dz = skinny0, z = skinny1: (R, count · rank).  part: (parts, size of the flat buffer);
 // its parts are added up by reduce_sum, layer by layer.  Everything in vec4.
 // members: (first column in dy, columns, place of A, place of B).
@@ -9,7 +9,7 @@
 const EXCHANGE: u32 = 0u;
 const J: u32 = 1u;
 const STEP: u32 = 1u;
-struct P { R: u32, chunk: u32, K4: u32, W4: u32, rank4: u32, count: u32, size: u32, scale: f32, members: array<vec4u, 3> }
+struct P { R: u32, chunk: u32, K4: u32, W4: u32, rank4: u32, count: u32, size: u32, x: u32, members: array<vec4u, 3> }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> wide0: array<vec4f>;
 @group(0) @binding(2) var<storage, read> wide1: array<vec4f>;
@@ -71,7 +71,7 @@ fn main(
     }
     if (n < own.y) {
       #for j < J
-        #for q < 4: part[base + own.w + (4u * (j4 + $ju) + $qu) * own.y + n] = p.scale * c$j_$q;
+        #for q < 4: part[base + own.w + (4u * (j4 + $ju) + $qu) * own.y + n] = c$j_$q;
       #end
     }
   }

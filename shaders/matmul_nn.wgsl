@@ -12,9 +12,11 @@ const NT: u32 = 0u;
 const F16: u32 = 0u;
 const HALF_A: u32 = 0u;
 const PLUS: u32 = 0u;
+const LORA: u32 = 0u;
+const LORA_B: u32 = 0u; // see matmul_lora
 override WX: u32 = 16;
 override WY: u32 = 1;
-#include matmul_sizes
+#include matmul_lora
 #include matmul_operands
 #include matmul_output
 
@@ -65,6 +67,24 @@ fn main(
       #end
     #end
   }
+  #if LORA
+    #for j < LOADS: let z$j = min(own + $ju * LANES, top) * p.lora.x;
+    for (var s = 0u; s < p.lora.z; s++) {
+      let member = p.members[s];
+      if (!concerns(member, w.y * WX, WX, w.z)) { continue; }
+      for (var k = 0u; k < p.lora.y; k++) {
+        let f = loraRows(member, m, k);
+        #for j < LOADS: let a$j = z[z$j + member.w + k];
+        var v: vec4f;
+        #for j < LOADS
+          #for i < LANES
+            v = fromLane(a$j, $iu);
+            c$j_$i += v.x * f[0] + v.y * f[1] + v.z * f[2] + v.w * f[3];
+          #end
+        #end
+      }
+    }
+  #end
   #for j < LOADS
     #for i < LANES: put(w.z, row + $ju * LANES + $iu, n, c$j_$i);
   #end

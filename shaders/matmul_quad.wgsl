@@ -16,7 +16,9 @@ const COUNT: u32 = 64u; // sums of a thread: 4 LOADS COLS, or 16 AV COLS
 const EXCHANGE: u32 = 2u;
 const TN: u32 = 0u;
 const PLUS: u32 = 0u;
-#include matmul_sizes
+const LORA: u32 = 0u;
+const LORA_B: u32 = 0u;
+#include matmul_lora
 @group(0) @binding(1) var<storage, read> a: array<array<vec4f, AV>>;
 @group(0) @binding(2) var<storage, read> b: array<array<vec4f, COLS>>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
@@ -64,6 +66,28 @@ fn main(
         #end
       #end
     }
+    #if LORA
+      #for j < LOADS: let z$j = min(row + 4u * $j + q, p.R - 1u) * p.lora.x;
+      for (var s = 0u; s < p.lora.z; s++) {
+        let member = p.members[s];
+        if (!concerns(member, w.y * 4u * COLS, 4u * COLS, w.z)) { continue; }
+        for (var k = 0u; k < p.lora.y; k++) {
+          #for c < COLS: let f$c = loraRows(member, m * COLS + $c, k);
+          #for j < LOADS
+            let z$j_k = z[z$j + member.w + k];
+            #for i < 4: let v$j_$i = fromLane(z$j_k, $iu);
+            #for i < 4
+              #for c < COLS
+                {
+                  #for e < 4: let s$e = c$j_$i_$c[$e] + f$c[0][$e] * v$j_$i.x + f$c[1][$e] * v$j_$i.y + f$c[2][$e] * v$j_$i.z + f$c[3][$e] * v$j_$i.w;
+                  c$j_$i_$c = vec4f(s0, s1, s2, s3);
+                }
+              #end
+            #end
+          #end
+        }
+      }
+    #end
     var sums: array<vec4f, COUNT>;
     #for j < LOADS
       #for i < 4

@@ -12,7 +12,9 @@ const NT: u32 = 0u;
 const F16: u32 = 0u;
 const HALF_A: u32 = 0u;
 const PLUS: u32 = 0u;
-#include matmul_sizes
+const LORA: u32 = 0u;
+const LORA_B: u32 = 0u;
+#include matmul_lora
 #include matmul_operands
 #include matmul_output
 
@@ -72,6 +74,21 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32
     }
     workgroupBarrier();
   }
+  #if LORA
+    #for i < ROWS: let z$i = min(row + ty * ROWS + $iu, p.R - 1u) * p.lora.x;
+    for (var s = 0u; s < p.lora.z; s++) {
+      let member = p.members[s];
+      if (!concerns(member, column, WIDTH, w.z)) { continue; }
+      for (var k = 0u; k < p.lora.y; k++) {
+        #for j < COLS: let f$j = loraRows(member, min(column + $ju * TX + tx, p.N4 - 1u), k);
+        var v: vec4f;
+        #for i < ROWS
+          v = z[z$i + member.w + k];
+          #for j < COLS: c$i_$j += v.x * f$j[0] + v.y * f$j[1] + v.z * f$j[2] + v.w * f$j[3];
+        #end
+      }
+    }
+  #end
   #for i < ROWS
     #for j < COLS: put(w.z, row + ty * ROWS + $iu, column + $ju * TX + tx, c$i_$j);
   #end

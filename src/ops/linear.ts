@@ -3,7 +3,7 @@ import { grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
 import { addResidual } from "./elementwise.ts";
 import { ELEMENTWISE, lanes } from "./lanes.ts";
-import { type Lora, loraBackward, loraForward } from "./lora.ts";
+import { type Lora, loraFactorGrads, loraInput, loraInputTerm, loraOutputGrad, loraTerm } from "./lora.ts";
 import { dims, matmulNN, matmulTN } from "./matmul.ts";
 
 /**
@@ -32,25 +32,27 @@ export function linear(ctx: OpContext, x: Tensor, weight: Weight, lora?: Lora, r
   const y = g.temp(`${weight.name}.y`, [R, N], needs);
   const plus = bias ?? residual;
   if (residual) wantShape("linear", residual, [R, N]);
-  matmulNN(ctx, x, weight.wT, y, plus ? { plus } : {});
-  const z = lora ? loraForward(ctx, x, lora, y) : null;
+  const z = lora ? loraInput(ctx, x, lora) : null;
+  matmulNN(ctx, x, weight.wT, y, { ...(plus ? { plus } : {}), ...(lora && z ? { lora: loraTerm(z, lora) } : {}) });
   // forward was: y = x Wᵀ (+ LoRA, + bias or residual)
   g.onBackward(() => {
     const dy = g.gradOf(y);
     if (!dy) return;
+    const dz = lora ? loraOutputGrad(ctx, dy, lora) : null;
     if (x.requiresGrad) {
       if (!weight.w)
         throw new Error(
           `${weight.name}: its gradient needs the weight in (out, in) order, which this plan did not load`,
         );
       const dx = g.gradFor(x);
-      matmulNN(ctx, dy, weight.w, dx.tensor, { accumulate: dx.accumulate });
+      const term = lora && dz ? { lora: loraInputTerm(dz, lora, dims(x)[1]) } : {};
+      matmulNN(ctx, dy, weight.w, dx.tensor, { accumulate: dx.accumulate, ...term });
     }
     if (trainable && weight.w) {
       const dw = g.gradFor(weight.w);
       matmulTN(ctx, dy, x, dw.tensor, { accumulate: dw.accumulate });
     }
-    if (lora && z) loraBackward(ctx, x, z, lora, dy, x.requiresGrad ? g.gradFor(x).tensor : null);
+    if (lora && z && dz) loraFactorGrads(ctx, x, z, dy, dz, lora);
     if (bias?.requiresGrad) columnSum(ctx, dy, bias);
     // Last: what comes after adds to dy, and nothing here reads it any more.
     if (!bias && residual?.requiresGrad) g.shareGrad(residual, dy);

@@ -1,10 +1,11 @@
 /**
  * Low-rank updates of the projections that read one input (Hu 2021, arXiv 2106.09685): y += s (x A_m) B_m in the columns
- * of projection m, for all of them in one dispatch a pass; likewise their gradients. dW is never made.
+ * of projection m, for all of them at once: x A_m by a kernel of its own, the rest inside the projections' product; likewise
+ * their gradients. dW is never made.
  */
 import { type Dispatch, f32, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
-import { reduceSum } from "./matmul.ts";
+import { type LoraTerm, memberWords, reduceSum } from "./matmul.ts";
 import { lanesOf } from "./variants.ts";
 
 /** One projection of a group: its columns in y, and the places of its factors in the flat tensor, in elements. */
@@ -45,88 +46,71 @@ const PARTS_BYTES = 2 ** 24;
 /** vec4 of a factor's columns that a thread takes: as many as its subgroup loads at once. */
 const tileOf = (lanes: number, rank: number): number => (lanes !== 4 && (rank / 4) % 2 === 0 ? 2 : 1);
 
-type Member = readonly [first: number, width: number, place: number, other: number];
-
-/** Sizes in vec4, eight words of them, then three members. */
-const words = (head: Dispatch["uniforms"], members: readonly Member[]): Dispatch["uniforms"] => [
+/** Eight words, then the members. */
+const words = (head: Dispatch["uniforms"], members: LoraTerm["members"]): Dispatch["uniforms"] => [
   ...head,
   ...Array(8 - head.length).fill(0),
-  ...[0, 1, 2].flatMap((m) => (members[m] ?? [0, 0, 0, 0]).map((n) => n / 4)),
+  ...memberWords(members),
 ];
 
-/** z: (R, members · rank). NN: z_m = scale · wide A_m, every member reads all of wide. NT: z_m = scale · (its columns of wide) B_mᵀ. */
-function skinny(ctx: OpContext, wide: Tensor, lora: Lora, kind: "nn" | "nt", scale: number, name: string): Tensor {
+/** z: (R, members · rank), scale in it. A: z_m = scale · wide A_m, every member reads all of wide. B: z_m = scale · (its columns of wide) B_mᵀ. */
+function skinny(ctx: OpContext, wide: Tensor, lora: Lora, factor: LoraTerm["factor"], name: string): Tensor {
   const { g } = ctx;
   const [R, W] = wide.shape as [number, number];
-  const { rank, members } = lora;
+  const { rank, members, scale } = lora;
   const { LANES, EXCHANGE } = lanesOf(ctx.variants.matmul);
   const J = tileOf(LANES, rank);
   const ROWS = EXCHANGE === 2 ? 4 : 2;
   const z = g.temp(name, [R, members.length * rank], true);
   g.dispatch({
-    shader: `lora_skinny?EXCHANGE=${EXCHANGE}&NT=${kind === "nt" ? 1 : 0}&ROWS=${ROWS}&J=${J}&QUADS=${4 * J}`,
+    shader: `lora_skinny?EXCHANGE=${EXCHANGE}&NT=${factor === "B" ? 1 : 0}&ROWS=${ROWS}&J=${J}&QUADS=${4 * J}`,
     constants: { WG },
     uniforms: words(
       [R, W / 4, rank / 4, members.length, f32(scale)],
-      members.map(({ first, width, a, b }): Member => (kind === "nn" ? [0, W, a, 0] : [first, width, b, 0])),
+      members.map(({ first, width, a, b }) => (factor === "A" ? [0, W, a, 0] : [first, width, b, 0])),
     ),
     bindings: [read(wide), read(lora.factors), write(z)],
     workgroups: [Math.ceil(R / (WG * ROWS)), (members.length * rank) / 4 / J, 1],
-    flops: 2 * R * rank * (kind === "nn" ? members.length * W : members.reduce((sum, { width }) => sum + width, 0)),
+    flops: 2 * R * rank * (factor === "A" ? members.length * W : members.reduce((sum, { width }) => sum + width, 0)),
   });
   return z;
 }
 
-/** NN: y_m += scale · z_m B_m in the columns of each member. NT: y += scale · Σ_m z_m A_mᵀ. `places`: of z_m in a row of z. */
-function wide(
-  ctx: OpContext,
-  z: Tensor,
-  zStride: number,
-  places: readonly number[],
-  lora: Lora,
-  y: Tensor,
-  kind: "nn" | "nt",
-  scale: number,
-): void {
-  const [R, W] = y.shape as [number, number];
-  const { rank, members } = lora;
-  const { LANES, EXCHANGE } = lanesOf(ctx.variants.matmul);
-  const LOADS = LANES > 1 ? 2 : 8;
-  const columns = kind === "nn" ? Math.max(...members.map(({ width }) => width)) : W;
-  ctx.g.dispatch({
-    shader: `lora_wide?LANES=${LANES}&LOADS=${LOADS}&EXCHANGE=${EXCHANGE}&NT=${kind === "nt" ? 1 : 0}`,
-    constants: { WG },
-    uniforms: words(
-      [R, W / 4, rank / 4, members.length, zStride / 4, f32(scale)],
-      members.map(({ first, width, a, b }, m): Member => {
-        const place = places[m] as number;
-        return kind === "nn" ? [first, width, b, place] : [0, W, a, place];
-      }),
-    ),
-    bindings: [read(z), read(lora.factors), write(y)],
-    workgroups: [Math.ceil(columns / 4 / WG), Math.ceil(R / (LANES * LOADS)), kind === "nn" ? members.length : 1],
-    flops: 2 * R * rank * (kind === "nn" ? members.reduce((sum, { width }) => sum + width, 0) : members.length * W),
-  });
-}
+/** z = s x A: (R, members · rank), for the other functions. All widths must be multiples of 4. */
+export const loraInput = (ctx: OpContext, x: Tensor, lora: Lora): Tensor =>
+  skinny(ctx, x, lora, "A", `${x.name} lora_z`);
 
-const placesOf = ({ members, rank }: Lora): number[] => members.map((_, m) => m * rank);
+/** What `z` adds to the projections, z B, in the product that computes them. */
+export const loraTerm = (z: Tensor, { factors, rank, members }: Lora): LoraTerm => ({
+  z,
+  factors,
+  rank,
+  factor: "B",
+  members: members.map(({ first, width, b }, m) => [first, width, b, m * rank]),
+});
 
-/** Appends y += s (x A) B. Returns x A: (R, members · rank), for `loraBackward`. All widths must be multiples of 4. */
-export function loraForward(ctx: OpContext, x: Tensor, lora: Lora, y: Tensor): Tensor {
-  const z = skinny(ctx, x, lora, "nn", 1, `${y.name} lora_z`);
-  wide(ctx, z, z.shape[1] as number, placesOf(lora), lora, y, "nn", lora.scale);
-  return z;
-}
+/** dz = s dy Bᵀ. */
+export const loraOutputGrad = (ctx: OpContext, dy: Tensor, lora: Lora): Tensor =>
+  skinny(ctx, dy, lora, "B", `${dy.name} lora_dz`);
+
+/** What `dz` adds to the gradient of x: (R, width), dz Aᵀ, in the product that computes it. */
+export const loraInputTerm = (dz: Tensor, { factors, rank, members }: Lora, width: number): LoraTerm => ({
+  z: dz,
+  factors,
+  rank,
+  factor: "A",
+  members: members.map(({ a }, m) => [0, width, a, m * rank]),
+});
 
 /**
- * forward was: y += s (x A) B, z = x A
- * dz = s dy Bᵀ    dB = s zᵀ dy    dA = xᵀ dz    dx += dz Aᵀ    (`dx` null: not wanted; it must hold what is added to)
+ * forward was: y += z B, z = s x A
+ * dB = zᵀ dy    dA = xᵀ dz, by parts of the rows
  */
-export function loraBackward(ctx: OpContext, x: Tensor, z: Tensor, lora: Lora, dy: Tensor, dx: Tensor | null): void {
+export function loraFactorGrads(ctx: OpContext, x: Tensor, z: Tensor, dy: Tensor, dz: Tensor, lora: Lora): void {
   const { g } = ctx;
-  const { rank, members, scale, shared, factors } = lora;
+  const { rank, members, shared, factors } = lora;
   const [R, K] = x.shape as [number, number];
-  const dz = skinny(ctx, dy, lora, "nt", scale, `d${z.name}`);
+  const [, W] = dy.shape as [number, number];
   const most = Math.max(1, Math.min(16, Math.floor(PARTS_BYTES / (4 * factors.size)), Math.ceil(R / 64)));
   shared.parts ??= g.output("lora parts", [most, factors.size]);
   shared.pending = true;
@@ -140,16 +124,13 @@ export function loraBackward(ctx: OpContext, x: Tensor, z: Tensor, lora: Lora, d
     shader: `lora_grad?EXCHANGE=${EXCHANGE}&J=${J}&STEP=${Math.max(1, LANES / J)}`,
     constants: { WG },
     uniforms: words(
-      [R, Math.ceil(R / Z), K / 4, dy.shape[1] as number, rank / 4, members.length, factors.size / 4, f32(scale)].map(
-        (n, i) => (i === 3 ? (n as number) / 4 : n),
-      ),
-      members.map(({ first, width, a, b }): Member => [first, width, a, b]),
+      [R, Math.ceil(R / Z), K / 4, W / 4, rank / 4, members.length, factors.size / 4],
+      members.map(({ first, width, a, b }) => [first, width, a, b]),
     ),
     bindings: [read(x), read(dy), read(dz), read(z), write(parts)],
     workgroups: [Math.ceil(columns / 4 / WG), (2 * members.length * rank) / 4 / J, Z],
     flops: 2 * R * rank * (members.length * K + members.reduce((sum, { width }) => sum + width, 0)),
   });
-  if (dx) wide(ctx, dz, dz.shape[1] as number, placesOf(lora), lora, dx, "nt", 1);
 }
 
 /** Registers the end of a layer's gradient, the sum of its parts: call it before the layer's first `linear`. */
@@ -165,15 +146,20 @@ export function loraGradient(ctx: OpContext, { factors, shared }: LoraFactors): 
 }
 
 /** Appends y(in, W) += s A B: the update itself, to hold a weight with its adapter added. */
-export function loraMerge(ctx: OpContext, lora: Lora, y: Tensor): void {
-  wide(
-    ctx,
-    lora.factors,
-    lora.rank,
-    lora.members.map(({ a }) => a),
-    lora,
-    y,
-    "nn",
-    lora.scale,
-  );
+export function loraMerge(ctx: OpContext, { factors, rank, scale, members }: Lora, y: Tensor): void {
+  const [R, W] = y.shape as [number, number];
+  const { LANES, EXCHANGE } = lanesOf(ctx.variants.matmul);
+  const LOADS = LANES > 1 ? 2 : 8;
+  const widths = members.map(({ width }) => width);
+  ctx.g.dispatch({
+    shader: `lora_merge?LANES=${LANES}&LOADS=${LOADS}&EXCHANGE=${EXCHANGE}`,
+    constants: { WG },
+    uniforms: words(
+      [R, W / 4, rank / 4, members.length, f32(scale)],
+      members.map(({ first, width, a, b }) => [first, width, b, a]),
+    ),
+    bindings: [read(factors), write(y)],
+    workgroups: [Math.ceil(Math.max(...widths) / 4 / WG), Math.ceil(R / (LANES * LOADS)), members.length],
+    flops: 2 * R * rank * widths.reduce((sum, width) => sum + width, 0),
+  });
 }

@@ -24,10 +24,27 @@ export interface MatmulOptions {
   readonly accumulate?: boolean;
   /** Added to every group of rows of y, not scaled: (R,N) a residual, (N) or (1,N) a bias, (k,N) a table with k dividing R. */
   readonly plus?: Tensor;
+  /** Added to the sums over K, f32: what the adapters of the projections in y add to it. nn only. */
+  readonly lora?: LoraTerm;
 }
 
+/** The low-rank part of a product, see shaders/include/matmul_lora.wgsl: z times every member's factor. */
+export interface LoraTerm {
+  readonly z: Tensor; // (R, stride)
+  readonly factors: Tensor;
+  readonly rank: number;
+  /** B of each member in its own columns, or Aᵀ of all of them in all columns. */
+  readonly factor: "B" | "A";
+  /** At most three. Multiples of 4, in elements: first column in y, columns, place of the factor, place in a row of z. */
+  readonly members: readonly (readonly [first: number, width: number, place: number, row: number])[];
+}
+
+/** Members are three in the uniforms. */
+export const memberWords = (members: LoraTerm["members"]): number[] =>
+  [0, 1, 2].flatMap((m) => (members[m] ?? [0, 0, 0, 0]).map((n) => n / 4));
+
 /**
- * y(R,N) = scale · a(R,K) b(K,N) (+ y) (+ plus). Each operand may be f16: a u32 matrix of half as many
+ * y(R,N) = scale · (a(R,K) b(K,N) (+ lora)) (+ y) (+ plus). Each operand may be f16: a u32 matrix of half as many
  * columns, two f16 in a word. Sums are f32.
  */
 export function matmulNN(ctx: OpContext, a: Tensor, b: Tensor, y: Tensor, options: MatmulOptions = {}): void {
@@ -38,7 +55,13 @@ export function matmulNN(ctx: OpContext, a: Tensor, b: Tensor, y: Tensor, option
 }
 
 /** y(R,N) = scale · a(R,K) bᵀ (+ y) (+ plus) for b(N,K). f16 as in `matmulNN`. */
-export function matmulNT(ctx: OpContext, a: Tensor, b: Tensor, y: Tensor, options: MatmulOptions = {}): void {
+export function matmulNT(
+  ctx: OpContext,
+  a: Tensor,
+  b: Tensor,
+  y: Tensor,
+  options: Omit<MatmulOptions, "lora"> = {},
+): void {
   const [, K] = dims(a);
   const [, N] = dims(y);
   wantDims(b, N, K);
@@ -54,7 +77,7 @@ export function matmulTN(
   a: Tensor,
   b: Tensor,
   y: Tensor,
-  options: Omit<MatmulOptions, "plus"> = {},
+  options: Omit<MatmulOptions, "plus" | "lora"> = {},
 ): void {
   const [R] = dims(a);
   const [, N] = dims(y);
@@ -75,12 +98,13 @@ function product(ctx: OpContext, kind: Product, { a, b, y, options }: Operands):
   const [R, K] = kind === "tn" ? [columnsA, rowsA] : [rowsA, columnsA];
   const [, N] = dims(y);
   wantShape("matmul", y, [R, N]);
-  const { plus } = options;
+  const { plus, lora } = options;
   const plusRows = plus ? plus.size / N : 0;
   if (plus && !(Number.isInteger(plusRows) && R % plusRows === 0))
     throw new Error(`[shape] matmul.${plus.name}: ${plus.size} elements do not divide (${R},${N})`);
   const whole = kind === "tn" ? R % 4 === 0 && N % 4 === 0 : K % 4 === 0 && N % 4 === 0;
   if (!whole) {
+    if (lora) throw new Error(`[shape] matmul.${y.name}: LoRA wants multiples of 4, got (${R},${K}) by (${K},${N})`);
     anyProduct(ctx, kind, { R, K, N, plusRows }, { a, b, y, options });
     return;
   }
@@ -88,7 +112,13 @@ function product(ctx: OpContext, kind: Product, { a, b, y, options }: Operands):
   const key = shapeKey(kind, rowsA, columnsA, N);
   productOf(
     ctx,
-    chooseKernel(ctx.variants, kind, key, { rows: R, K, N, half: [a, b].some(({ dtype }) => dtype === "u32") }),
+    chooseKernel(ctx.variants, kind, key, {
+      rows: R,
+      K,
+      N,
+      half: [a, b].some(({ dtype }) => dtype === "u32"),
+      lora: lora !== undefined,
+    }),
     kind,
     {
       a,
@@ -111,7 +141,7 @@ export function productOf(
   { a, b, y, options }: Operands,
 ): void {
   const { g } = ctx;
-  const { plus, accumulate = false } = options;
+  const { plus, lora, accumulate = false } = options;
   const [R, N] = dims(y);
   const K = dims(a)[kind === "tn" ? 0 : 1];
   const scale = f32(options.scale ?? 1);
@@ -128,17 +158,27 @@ export function productOf(
   const rows = kernel.rows * (kernel.narrow === "WX and WY" ? WY : 1);
   const columns = kernel.narrow ? WX : kernel.columns;
   const extra = Z === 1 ? plus : undefined;
+  const low = lora ? `&LORA=1&LORA_B=${lora.factor === "B" ? 1 : 0}` : "";
   g.dispatch({
-    shader: `${kernel.shader}${kind === "nt" ? "&NT=1" : ""}${halfFlags(a, b)}${extra ? "&PLUS=1" : ""}`,
+    shader: `${kernel.shader}${kind === "nt" ? "&NT=1" : ""}${halfFlags(a, b)}${extra ? "&PLUS=1" : ""}${low}`,
     constants: {
       ...(kernel.narrow ? { WX } : {}),
       ...(kernel.narrow === "WX and WY" ? { WY } : {}),
     },
-    uniforms: [R, K4, N4, chunk, plusRows, scale, Z === 1 && accumulate ? 1 : 0, 0],
-    bindings: [read(a), read(b), write(part), ...(extra ? [read(extra)] : [])],
+    uniforms: [
+      ...[R, K4, N4, chunk, plusRows, scale, Z === 1 && accumulate ? 1 : 0, 0],
+      ...(lora
+        ? [(lora.z.shape[1] as number) / 4, lora.rank / 4, lora.members.length, 0, ...memberWords(lora.members)]
+        : []),
+    ],
+    bindings: [
+      ...[read(a), read(b), write(part)],
+      ...(extra ? [read(extra)] : []),
+      ...(lora ? [read(lora.z), read(lora.factors)] : []),
+    ],
     // Down the rows first: what a block of columns of b takes stays in a cache while a passes by.
     workgroups: [Math.ceil(R / rows), Math.ceil(N4 / columns), Z],
-    flops: 2 * R * K * N,
+    flops: 2 * R * K * N + (lora ? flopsOfTerm(lora, R) : 0),
   });
   if (Z === 1) return;
   g.dispatch({
@@ -150,6 +190,9 @@ export function productOf(
     flops: Z * y.size,
   });
 }
+
+const flopsOfTerm = ({ rank, members }: LoraTerm, R: number): number =>
+  2 * R * rank * members.reduce((sum, [, width]) => sum + width, 0);
 
 /** The same by the plain loop of matmul_any, for any sizes: what the other kernels are checked against. y is (R,N), K is summed. */
 export function anyProduct(

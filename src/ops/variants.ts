@@ -21,6 +21,8 @@ export interface Kernel {
   readonly block?: number;
   /** What K (nn) or the rows of y (tn) must be a multiple of, 4 if not given. */
   readonly multiple?: number;
+  /** It cannot add what adapters add. */
+  readonly bare?: true;
 }
 
 const broadcast = (lanes: 4 | 8, loads: number): Kernel => ({
@@ -51,6 +53,7 @@ const gemv = (ROWS: number): Kernel => ({
   columns: 16,
   lanes: 0,
   threads: 128,
+  bare: true,
 });
 const transposed = (QUADS: number, STEP: number, lanes: 0 | 4 | 8): Kernel => ({
   shader: `matmul_tn?QUADS=${QUADS}&STEP=${STEP}&EXCHANGE=${lanes > 0 ? 1 : 0}`,
@@ -163,14 +166,17 @@ export interface Sizes {
   readonly N: number;
   /** An operand is stored in f16, which the blocks of quads do not read. */
   readonly half?: boolean;
+  /** What adapters add is part of it. */
+  readonly lora?: boolean;
 }
 
 /** The kernel for a product: what was tuned for this shape, or the default of the adapter's family. */
 export function chooseKernel(variants: Variants, product: Product, key: string, sizes: Sizes): Choice {
-  const { rows, K, N, half = false } = sizes;
+  const { rows, K, N, half = false, lora = false } = sizes;
   const tuned = variants.tuned?.[key];
   const choice = tuned === undefined ? undefined : parseChoice(product, tuned);
-  if (choice && !(half && choice.kernel.block) && fits(choice.kernel, product, sizes)) return choice;
+  const able = choice && !(half && choice.kernel.block) && !(lora && choice.kernel.bare);
+  if (able && fits(choice.kernel, product, sizes)) return choice;
   // Kernels that own 64 columns waste most of their threads on few; the plain ones grow narrower.
   const family = N < 32 ? "plain" : variants.matmul;
   const quad = family === "sg4" && product !== "nt" && !half ? quadFor(product, sizes) : null;

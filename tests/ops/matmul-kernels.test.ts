@@ -4,7 +4,7 @@ import { rngFor } from "../../src/base/rng.ts";
 import { Graph, type Tensor } from "../../src/gpu/graph.ts";
 import { compile } from "../../src/gpu/plan.ts";
 import type { Product } from "../../src/ops/context.ts";
-import { productOf } from "../../src/ops/matmul.ts";
+import { type LoraTerm, productOf } from "../../src/ops/matmul.ts";
 import { fits, type Kernel, kernelsOf, parseChoice } from "../../src/ops/variants.ts";
 import { openTestGpu } from "../gpu/open.ts";
 import { packed, rounded } from "../reference/float16.ts";
@@ -27,6 +27,40 @@ interface Case {
   readonly accumulate?: boolean;
   /** The operand that is f16. */
   readonly half?: "a" | "b";
+  /** What two adapters add, by their B in columns of their own with a gap between, or by their A in all columns. */
+  readonly lora?: LoraTerm["factor"];
+}
+
+/** Places in flat factors of what the adapters of a case read, in elements. */
+function termOf(factor: LoraTerm["factor"], [, , N]: Size): Omit<LoraTerm, "z" | "factors"> {
+  const half = 4 * Math.floor(N / 12);
+  const columns = factor === "A" ? [[0, N] as const, [0, N] as const] : [[0, half] as const, [N - half, half] as const];
+  return {
+    factor,
+    rank: RANK,
+    members: columns.map(([first, width], m) => [first, width, 8 + m * RANK * N, 4 + m * RANK]),
+  };
+}
+const RANK = 8;
+/** A row of z holds more than the members read. */
+const STRIDE = 2 * RANK + 8;
+
+/** In float64, to which the term adds. */
+function addTerm(want: Float64Array, { members, factor }: ReturnType<typeof termOf>, size: Size, data: TermData): void {
+  const [R, , N] = size;
+  for (const [first, width, place, row] of members)
+    for (let r = 0; r < R; r++)
+      for (let n = 0; n < width; n++)
+        for (let j = 0; j < RANK; j++) {
+          const at = place + (factor === "B" ? j * width + n : n * RANK + j);
+          want[r * N + first + n] =
+            (want[r * N + first + n] as number) +
+            (data.z[r * STRIDE + row + j] as number) * (data.factors[at] as number);
+        }
+}
+interface TermData {
+  readonly z: Float32Array;
+  readonly factors: Float32Array;
 }
 
 const normals = (size: number, ...labels: (string | number)[]) => {
@@ -35,7 +69,8 @@ const normals = (size: number, ...labels: (string | number)[]) => {
 };
 
 /** Data of a case, and in float64 what it must give. R, K, N: y is (R,N), K is summed. */
-function prepare({ kind, size: [R, K, N], plus, accumulate, half }: Case, scale: number) {
+function prepare({ kind, size, plus, accumulate, half, lora }: Case, scale: number) {
+  const [R, K, N] = size;
   const operand = (name: "a" | "b", size: number, ...labels: number[]) =>
     half === name ? rounded(normals(size, name, ...labels)) : normals(size, name, ...labels);
   const [a, b, y] = [operand("a", R * K, R, K), operand("b", K * N, K, N), normals(R * N, "y", R, N)];
@@ -43,10 +78,13 @@ function prepare({ kind, size: [R, K, N], plus, accumulate, half }: Case, scale:
   const [a64, b64] = [Float64Array.from(a), Float64Array.from(b)];
   const left = kind === "tn" ? reference.transpose(a64, K, R) : a64;
   const right = kind === "nt" ? reference.transpose(b64, N, K) : b64;
-  const want = reference
-    .matmul(left, right, R, K, N, scale)
-    .map((v, i) => v + (accumulate ? (y[i] as number) : 0) + (plus ? (added[i % added.length] as number) : 0));
-  return { a, b, y, added, want };
+  const term = { z: normals(R * STRIDE, "z", R), factors: normals(16 + 2 * RANK * N, "factors", N) };
+  const product = reference.matmul(left, right, R, K, N, 1);
+  if (lora) addTerm(product, termOf(lora, size), size, term);
+  const want = product.map(
+    (v, i) => scale * v + (accumulate ? (y[i] as number) : 0) + (plus ? (added[i % added.length] as number) : 0),
+  );
+  return { a, b, y, added, term, want };
 }
 
 /** All cases in one plan on the kernel `name`: results in their order. */
@@ -65,15 +103,26 @@ async function run(name: string, cases: readonly Case[], scale: number): Promise
     return tensor;
   };
   const outputs = cases.map((one) => {
-    const { kind, size, plus, accumulate = false, half } = one;
+    const { kind, size, plus, accumulate = false, half, lora } = one;
     const [R, K, N, parts = 1] = size;
     const data = prepare(one, scale);
     const a = (half === "a" ? inHalves : input)("a", kind === "tn" ? [K, R] : [R, K], data.a);
     const b = (half === "b" ? inHalves : input)("b", kind === "nt" ? [N, K] : [K, N], data.b);
     const y = input("y", [R, N], data.y);
     const extra = plus ? { plus: input("plus", plus === "bias" ? [N] : [R, N], data.added) } : {};
+    const { z, factors } = data.term;
+    const term = lora && {
+      ...termOf(lora, size),
+      z: input("z", [R, STRIDE], z),
+      factors: input("factors", [factors.length], factors),
+    };
     const choice = parseChoice(kind, `${name}/${parts}`);
-    productOf(ctx, choice, kind, { a, b, y, options: { scale, accumulate, ...extra } });
+    productOf(ctx, choice, kind, {
+      a,
+      b,
+      y,
+      options: { scale, accumulate, ...extra, ...(term ? { lora: term } : {}) },
+    });
     return y;
   });
   return gpu.checked(async () => {
@@ -126,6 +175,16 @@ test.each(names("nn"))("%s: y = ½ a b + a residual or a bias, whole and split",
   await check(name, cases, 0.5);
 });
 
+const able = names("nn").filter((name) => !kernelsOf("nn")[name]?.bare);
+test.each(able)("%s: y = ½ (a b + what adapters add) + a residual, or + y, whole and split", async (name) => {
+  const sizes = fitting("nn", name, [...SIZES, SPLIT, ...EVEN]);
+  const cases = sizes.flatMap((size): Case[] => [
+    { kind: "nn", size, plus: "residual", lora: "B" },
+    { kind: "nn", size, accumulate: true, lora: "A" },
+  ]);
+  await check(name, cases, 0.5);
+});
+
 test.each(names("nt"))("%s: y += −2 a bᵀ, whole and split", async (name) => {
   const cases = [...SIZES, SPLIT].map((size): Case => ({ kind: "nt", size, accumulate: true }));
   await check(name, cases, -2);
@@ -144,9 +203,9 @@ const TN_SIZES: readonly Size[] = [
 ];
 
 test.each(names("tn"))("%s: y = aᵀ b and y += aᵀ b, whole and split", async (name) => {
-  const able = fitting("tn", name, TN_SIZES);
-  expect(able.length).toBeGreaterThanOrEqual(4);
-  const cases = able.flatMap((size): Case[] => [
+  const sizes = fitting("tn", name, TN_SIZES);
+  expect(sizes.length).toBeGreaterThanOrEqual(4);
+  const cases = sizes.flatMap((size): Case[] => [
     { kind: "tn", size },
     { kind: "tn", size, accumulate: true },
   ]);
