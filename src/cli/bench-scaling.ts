@@ -5,9 +5,13 @@
 import { rngFor } from "../base/rng.ts";
 import { engineOn, likelihood } from "../bench/peers/autodidact.ts";
 import type { Session } from "../bench/peers/contestant.ts";
-import { flopsOf, llama, type TrainWork } from "../bench/peers/workloads.ts";
+import { ADAMW, flopsOf, llama, type TrainWork, weightsOf } from "../bench/peers/workloads.ts";
+import { Pace } from "../gpu/plan.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { PackedRow } from "../model/packing.ts";
+import { ModelWeights } from "../model/weights.ts";
+import { AdapterTraining } from "../train/adapter.ts";
+import { freshAdapter } from "../train/engine.ts";
 import type { Group } from "../train/groups.ts";
 import { median } from "./peer-report.ts";
 import type { NodeRuntime } from "./runtime.ts";
@@ -155,13 +159,30 @@ function groupOf(rows: readonly PackedRow[]): Group {
   };
 }
 
+/** LoRA steps on this group, as the loop and the commands take them: r 8 on all projections. */
+async function adapterSteps({ runtime }: NodeRuntime, config: ModelConfig, group: Group): Promise<Session> {
+  const weights = new ModelWeights(runtime, config, weightsOf(config));
+  await weights.refresh();
+  const training = new AdapterTraining(runtime, weights, freshAdapter(config, 1, 8, 16), new Pace());
+  const settings = { type: "sigmoid", beta: 0.1, labelSmoothing: 0 } as const;
+  return {
+    async run() {
+      const { loss } = await training.step([[group]], settings, { ...ADAMW, maxGradNorm: 1 });
+      return [loss];
+    },
+    async close() {
+      await training.destroy();
+      for (const tensors of [weights.values, weights.transposed]) tensors.destroy();
+    },
+  };
+}
+
 export async function comparisons(
   node: NodeRuntime,
   rounds: number,
   note: (line: string) => void,
 ): Promise<Comparison[]> {
   const engine = engineOn(node.gpu, node.runtime);
-  const config = model(base);
   const results: Comparison[] = [];
   const compare = async (name: string, pair: readonly [Session, Session], expected: number) => {
     note(name);
@@ -174,22 +195,24 @@ export async function comparisons(
       expected,
     });
   };
-  for (const [name, k, group] of [
-    ["DPO", 2, pairsOf],
-    ["GRPO", 8, groupOf],
-  ] as const) {
-    const sizes = { count: 8, k, prompt: 48, answer: 16 };
-    const sessions = [
-      await engine.steps(config, group(candidateRows(sizes, true))),
-      await engine.steps(config, group(candidateRows(sizes, false))),
-    ] as const;
-    const copies = k * (sizes.prompt + sizes.answer);
-    await compare(
-      `${name}, ${k} answers to a prompt three times as long: one prompt, ${k} prompts`,
-      sessions,
-      copies / (sizes.prompt + k * sizes.answer),
-    );
-  }
+  for (const width of [64, 256])
+    for (const [name, k, group] of [
+      ["DPO", 2, pairsOf],
+      ["GRPO", 8, groupOf],
+    ] as const) {
+      const sizes = { count: 8, k, prompt: 48, answer: 16 };
+      const config = model({ ...base, width });
+      const sessions = [
+        await adapterSteps(node, config, group(candidateRows(sizes, true))),
+        await adapterSteps(node, config, group(candidateRows(sizes, false))),
+      ] as const;
+      const copies = k * (sizes.prompt + sizes.answer);
+      await compare(
+        `${name}, d ${width}, ${k} answers to a prompt three times as long: one prompt, ${k} prompts`,
+        sessions,
+        copies / (sizes.prompt + k * sizes.answer),
+      );
+    }
   const rows = candidateRows({ count: 16, k: 1, prompt: 1, answer: 64 }, true);
   const deep = model({ ...base, layers: 8 });
   const { plans } = node.runtime.pipelines;
