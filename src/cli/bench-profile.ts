@@ -17,45 +17,72 @@ interface PlanProfile {
 export interface RunProfile {
   /** One run of the workload, from start to result. */
   readonly wallMs: number;
+  /** Of that, what the GPU worked on it, by timestamps around its passes; null where it has none. */
+  readonly busyMs: number | null;
   readonly calls: Calls;
   readonly plans: readonly PlanProfile[];
 }
 
+/** Runs that are watched: the one with the median share of work on the GPU is told of. */
+const RUNS = 5;
+/** A pass that is told of later is taken for lost. */
+const PATIENCE_MS = 2000;
+
 let counter: ReturnType<typeof countCalls> | null = null;
 
-/** Watches a workload that runs by itself: `mark` after each run, `profile` tells of the last one. */
+/** Watches a workload that runs by itself: `mark` after each run, `profile` tells of the last ones. */
 export function watchRuns({ runtime }: NodeRuntime): { mark(): void; profile(): Promise<RunProfile> } {
   counter ??= countCalls();
   const counts = counter;
-  const { plans } = runtime.pipelines;
-  let runs = new Map<Plan, number>();
-  let began = performance.now();
-  let last: { wallMs: number; calls: Calls; runs: (readonly [Plan, number])[] } | null = null;
+  const { plans, trace } = runtime.pipelines;
+  trace.passes = true;
+  trace.on = true;
+  const clock = () => performance.timeOrigin + performance.now();
+  const runsOf = () => new Map([...plans].map((plan) => [plan, plan.runs]));
+  let before = runsOf();
+  let began = clock();
+  const watched: { from: number; to: number; calls: Calls; runs: (readonly [Plan, number])[] }[] = [];
   const mark = (): void => {
-    const now = performance.now();
-    const ran = [...plans].map((plan) => [plan, plan.runs - (runs.get(plan) ?? 0)] as const);
-    last = { wallMs: now - began, calls: counts.take(), runs: ran.filter(([, times]) => times > 0) };
-    runs = new Map([...plans].map((plan) => [plan, plan.runs]));
-    began = performance.now();
+    const runs = [...plans].map((plan) => [plan, plan.runs - (before.get(plan) ?? 0)] as const);
+    watched.push({ from: began, to: clock(), calls: counts.take(), runs: runs.filter(([, times]) => times > 0) });
+    before = runsOf();
+    began = clock();
   };
-  mark();
+  counts.take();
   return {
     mark,
     async profile() {
-      const { wallMs, calls, runs: ran } = last as NonNullable<typeof last>;
+      const last = watched.slice(-RUNS);
+      const expected = last.reduce((sum, { runs }) => sum + runs.reduce((all, [, times]) => all + times, 0), 0);
+      const spansIn = (from: number, to: number) => trace.spans.filter(({ start }) => start >= from && start < to);
+      const late = clock() + PATIENCE_MS;
+      while (spansIn(last[0]?.from ?? 0, clock()).length < expected && clock() < late)
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      const shares = last.map((run) => {
+        const kernels = spansIn(run.from, run.to).flatMap((span) => span.kernels);
+        const busyMs = kernels.length === 0 ? null : kernels.reduce((sum, { ms }) => sum + ms, 0);
+        return { run, wallMs: run.to - run.from, busyMs };
+      });
+      trace.on = false;
+      trace.passes = false;
+      const share = ({ busyMs, wallMs }: { busyMs: number | null; wallMs: number }) => (busyMs ?? 0) / wallMs;
+      const middle = shares.sort((a, b) => share(a) - share(b))[shares.length >> 1];
+      if (!middle) throw new Error("nothing has run");
       const profiles: PlanProfile[] = [];
-      for (const [plan, times] of ran)
+      for (const [plan, times] of middle.run.runs)
         profiles.push({ label: plan.label, dispatches: plan.dispatches, runs: times, profile: await plan.profile(1) });
-      return { wallMs, calls, plans: profiles };
+      return { wallMs: middle.wallMs, busyMs: middle.busyMs, calls: middle.run.calls, plans: profiles };
     },
   };
 }
 
-/** Runs `work` once and then times the kernels of the plans that it ran. */
+/** Runs `work` a few times and then times the kernels of the plans that it ran. */
 export async function profileRun(node: NodeRuntime, work: () => Promise<unknown>): Promise<RunProfile> {
   const watch = watchRuns(node);
-  await work();
-  watch.mark();
+  for (let run = 0; run < RUNS; run++) {
+    await work();
+    watch.mark();
+  }
   return watch.profile();
 }
 
@@ -76,9 +103,9 @@ export function kernelsOf({ plans }: RunProfile): readonly KernelTime[] {
   return [...rows.values()].sort((a, b) => b.ms - a.ms);
 }
 
-/** Share of the wall time that no kernel explains: encoding, submits, waiting, JavaScript. At least 0. */
+/** Share of the wall time in which the GPU had nothing to do: encoding, submits, waiting, JavaScript. At least 0. */
 export function outsideKernels(run: RunProfile): number {
-  const inside = kernelsOf(run).reduce((sum, { ms }) => sum + ms, 0);
+  const inside = run.busyMs ?? kernelsOf(run).reduce((sum, { ms }) => sum + ms, 0);
   return Math.max(0, 1 - inside / run.wallMs);
 }
 
@@ -89,9 +116,11 @@ export function profileText(run: RunProfile, peak: Peak): string {
   const kernels = kernelsOf(run);
   const inside = kernels.reduce((sum, { ms }) => sum + ms, 0);
   const { dispatches, submits, bindGroups, buffers } = run.calls;
+  const busy = run.busyMs === null ? "" : `, the GPU worked ${run.busyMs.toFixed(1)} of them`;
   const timer = run.plans.some(({ profile }) => profile.timer === "submits") ? "one submit a kernel" : "timestamps";
   const head = [
-    `one run: ${run.wallMs.toFixed(1)} ms, kernels ${inside.toFixed(1)} ms (${timer}), ${percent(outsideKernels(run))} of the wall time outside kernels`,
+    `one run: ${run.wallMs.toFixed(1)} ms${busy}, ${percent(outsideKernels(run))} of the wall time outside kernels`,
+    `each kernel alone (${timer}): ${inside.toFixed(1)} ms together`,
     `asked of WebGPU: ${dispatches} dispatches, ${submits} submits, ${bindGroups} new bind groups, ${buffers} new buffers`,
     `peak of this adapter: ${peak.gflops.toFixed(1)} GFLOP/s multiply-adds, ${peak.copyGBs.toFixed(1)} GB/s copy`,
     ...run.plans.map(({ label, dispatches: count, runs }) => `plan ${label}: ${count} dispatches, run ${runs} ×`),

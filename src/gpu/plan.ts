@@ -172,12 +172,15 @@ export class Plan {
     for (let i = 0; i < total; i++) {
       const step = steps[i % steps.length] as Dispatched;
       encoder ??= begin();
-      const timestampWrites = recording?.next(step.shader);
+      const timestampWrites: GPUComputePassTimestampWrites | null | undefined = recording?.next(
+        step.shader,
+        pass === null,
+      );
       pass ??= encoder.beginComputePass({ label: this.label, ...(timestampWrites ? { timestampWrites } : {}) });
       pass.setPipeline(step.pipeline);
       pass.setBindGroup(0, step.group);
       pass.dispatchWorkgroups(...step.workgroups);
-      if (timestampWrites) {
+      if (timestampWrites && recording?.single) {
         pass.end();
         pass = null;
       }
@@ -197,7 +200,7 @@ export class Plan {
     after?.(encoder);
     recording?.resolve(encoder);
     flush();
-    void recording?.collect();
+    void recording?.collect(device);
     this.runs += times;
   }
 

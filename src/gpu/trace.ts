@@ -12,8 +12,14 @@ const MOST_SPANS = 2000;
 const now = (): number => performance.timeOrigin + performance.now();
 
 export class Trace {
+  /**
+   * Whole passes are timed instead of kernels, under the name "pass": dispatches stay together, and the time is that of a
+   * run without recording.
+   */
+  passes = false;
   private active = false;
   private recorded: PlanSpan[] = [];
+  private idle: Queries[] = [];
 
   get on(): boolean {
     return this.active;
@@ -23,6 +29,9 @@ export class Trace {
   set on(value: boolean) {
     if (value && !this.active) this.recorded = [];
     this.active = value;
+    if (value) return;
+    for (const queries of this.idle) destroy(queries);
+    this.idle = [];
   }
 
   /** Oldest first. */
@@ -33,9 +42,26 @@ export class Trace {
   /** For one run of a plan; null while recording is off. */
   begin(device: GPUDevice, label: string, dispatches: number): Recording | null {
     if (!this.active) return null;
-    return new Recording(device, label, dispatches, (span) => {
-      this.recorded = [...this.recorded, span].slice(-MOST_SPANS);
+    const timed = device.features.has("timestamp-query");
+    return new Recording(label, timed ? this.take(device, 2 * dispatches) : null, !this.passes, (span, queries) => {
+      if (span) this.recorded = [...this.recorded, span].slice(-MOST_SPANS);
+      if (queries && span && this.active) this.idle.push(queries);
+      else if (queries) destroy(queries);
     });
+  }
+
+  /** Room for at most so many timestamps: that of an earlier run, or new. */
+  private take(device: GPUDevice, stamps: number): Queries {
+    const capacity = Math.min(stamps, MOST_STAMPS);
+    const at = this.idle.findIndex(({ set }) => set.count >= capacity);
+    const [free] = at < 0 ? [] : this.idle.splice(at, 1);
+    if (free) return free;
+    const size = capacity * 8;
+    return {
+      set: device.createQuerySet({ label: "trace", type: "timestamp", count: capacity }),
+      resolved: device.createBuffer({ label: "trace", size, usage: 0x200 | 0x4 }), // QUERY_RESOLVE | COPY_SRC
+      mapped: device.createBuffer({ label: "trace read", size, usage: 0x1 | 0x8 }), // MAP_READ | COPY_DST
+    };
   }
 }
 
@@ -45,39 +71,39 @@ interface Queries {
   readonly mapped: GPUBuffer;
 }
 
+function destroy({ set, resolved, mapped }: Queries): void {
+  for (const object of [set, resolved, mapped]) object.destroy();
+}
+
 /** One run of a plan that is being recorded. */
 export class Recording {
-  private readonly device: GPUDevice;
   private readonly label: string;
-  private readonly capacity: number;
   private readonly queries: Queries | null;
-  private readonly done: (span: PlanSpan) => void;
+  /** A pass of its own for each dispatch? */
+  readonly single: boolean;
+  private readonly done: (span: PlanSpan | null, queries: Queries | null) => void;
   private readonly shaders: string[] = [];
   private readonly start = now();
 
-  constructor(device: GPUDevice, label: string, dispatches: number, done: (span: PlanSpan) => void) {
-    this.device = device;
+  /** `done` gets the queries back, and the span unless the device was lost. */
+  constructor(
+    label: string,
+    queries: Queries | null,
+    single: boolean,
+    done: (span: PlanSpan | null, queries: Queries | null) => void,
+  ) {
     this.label = label;
+    this.queries = queries;
+    this.single = single;
     this.done = done;
-    this.capacity = Math.min(2 * dispatches, MOST_STAMPS);
-    this.queries = device.features.has("timestamp-query") ? this.create() : null;
   }
 
-  private create(): Queries {
-    const { device, capacity } = this;
-    const size = capacity * 8;
-    return {
-      set: device.createQuerySet({ label: "trace", type: "timestamp", count: capacity }),
-      resolved: device.createBuffer({ label: "trace", size, usage: 0x200 | 0x4 }), // QUERY_RESOLVE | COPY_SRC
-      mapped: device.createBuffer({ label: "trace read", size, usage: 0x1 | 0x8 }), // MAP_READ | COPY_DST
-    };
-  }
-
-  /** Where the pass of the next dispatch writes its timestamps; null if it is not timed. */
-  next(shader: string): GPUComputePassTimestampWrites | null {
+  /** Where the pass of the next dispatch writes its timestamps, if that `opens` one; null if it is not timed. */
+  next(shader: string, opens: boolean): GPUComputePassTimestampWrites | null {
+    if (!opens) return null;
     const at = 2 * this.shaders.length;
-    if (!this.queries || at + 2 > this.capacity) return null;
-    this.shaders.push(shader);
+    if (!this.queries || at + 2 > this.queries.set.count) return null;
+    this.shaders.push(this.single ? shader : "pass");
     return { querySet: this.queries.set, beginningOfPassWriteIndex: at, endOfPassWriteIndex: at + 1 };
   }
 
@@ -89,11 +115,11 @@ export class Recording {
     encoder.copyBufferToBuffer(this.queries.resolved, 0, this.queries.mapped, 0, 8 * count);
   }
 
-  /** After the last submit: waits for the GPU and hands the span over. A lost device ends it without one. */
-  async collect(): Promise<void> {
+  /** After the last submit: waits for the GPU and hands the span over. */
+  async collect(device: GPUDevice): Promise<void> {
     const { queries, shaders, label, start } = this;
+    const kernels = new Map<string, { shader: string; count: number; ms: number }>();
     try {
-      const kernels = new Map<string, { shader: string; count: number; ms: number }>();
       if (queries && shaders.length > 0) {
         await queries.mapped.mapAsync(1);
         const stamps = new BigInt64Array(queries.mapped.getMappedRange());
@@ -102,14 +128,12 @@ export class Recording {
           const row = kernels.get(shader) ?? { shader, count: 0, ms: 0 };
           kernels.set(shader, { shader, count: row.count + 1, ms: row.ms + ms });
         }
-      } else await this.device.queue.onSubmittedWorkDone();
-      this.done({ label, start, end: now(), kernels: [...kernels.values()] });
+        queries.mapped.unmap();
+      } else await device.queue.onSubmittedWorkDone();
     } catch {
-      return; // the device is gone, and whoever runs the plan learns of that
-    } finally {
-      queries?.set.destroy();
-      queries?.resolved.destroy();
-      queries?.mapped.destroy();
+      this.done(null, queries); // the device is gone, and whoever runs the plan learns of that
+      return;
     }
+    this.done({ label, start, end: now(), kernels: [...kernels.values()] }, queries);
   }
 }

@@ -71,6 +71,7 @@ test("kernels of several plans are added up, weighted by their runs; the rest of
   const profile = { timer: "timestamps" as const, kernels: [kernel], dispatches: [] };
   const run: RunProfile = {
     wallMs: 20,
+    busyMs: null,
     calls: { dispatches: 8, submits: 2, bindGroups: 0, buffers: 0 },
     plans: [
       { label: "prompt", dispatches: 2, runs: 1, profile },
@@ -79,6 +80,7 @@ test("kernels of several plans are added up, weighted by their runs; the rest of
   };
   expect(kernelsOf(run)).toEqual([{ shader: "matmul_nn", count: 8, ms: 12, flops: 24e6, bytes: 12e6 }]);
   expect(outsideKernels(run)).toBeCloseTo(0.4, 12);
+  expect(outsideKernels({ ...run, busyMs: 19 })).toBeCloseTo(0.05, 12);
   const text = profileText(run, { gflops: 20, copyGBs: 10 });
   expect(text).toContain("40% of the wall time outside kernels");
   expect(text).toContain("2.0 GFLOP/s (10%)");
