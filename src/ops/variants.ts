@@ -214,7 +214,7 @@ function blockFor(family: "plain" | "sg4" | "sg8", rows: number, N: number): str
   if (family === "plain") return rows <= 4 ? "plain-4" : "plain-8";
   if (rows <= 4) return "sg4-4";
   if (family === "sg4" || rows <= 8) return `${family}-8`;
-  return (rows / 32) * (N / 64) >= 64 ? "sg8-32" : "sg8-16";
+  return (rows / 32) * (N / 64) >= 32 ? "sg8-32" : "sg8-16";
 }
 
 /** Tiles of shared memory: large ones where they still fill a device. */
