@@ -25,8 +25,6 @@ export interface RunProfile {
 
 /** Runs that are watched: the one with the median share of work on the GPU is told of. */
 const RUNS = 5;
-/** A pass that is told of later is taken for lost. */
-const PATIENCE_MS = 2000;
 
 let counter: ReturnType<typeof countCalls> | null = null;
 
@@ -53,13 +51,10 @@ export function watchRuns({ runtime }: NodeRuntime): { mark(): void; profile(): 
     mark,
     async profile() {
       const last = watched.slice(-RUNS);
-      const expected = last.reduce((sum, { runs }) => sum + runs.reduce((all, [, times]) => all + times, 0), 0);
-      const spansIn = (from: number, to: number) => trace.spans.filter(({ start }) => start >= from && start < to);
-      const late = clock() + PATIENCE_MS;
-      while (spansIn(last[0]?.from ?? 0, clock()).length < expected && clock() < late)
-        await new Promise((resolve) => setTimeout(resolve, 5));
+      while (trace.pending > 0) await new Promise((resolve) => setTimeout(resolve, 5));
       const shares = last.map((run) => {
-        const kernels = spansIn(run.from, run.to).flatMap((span) => span.kernels);
+        const spans = trace.spans.filter(({ start }) => start >= run.from && start < run.to);
+        const kernels = spans.flatMap((span) => span.kernels);
         const busyMs = kernels.length === 0 ? null : kernels.reduce((sum, { ms }) => sum + ms, 0);
         return { run, wallMs: run.to - run.from, busyMs };
       });
@@ -69,7 +64,7 @@ export function watchRuns({ runtime }: NodeRuntime): { mark(): void; profile(): 
       const middle = shares.sort((a, b) => share(a) - share(b))[shares.length >> 1];
       if (!middle) throw new Error("nothing has run");
       const profiles: PlanProfile[] = [];
-      for (const [plan, times] of middle.run.runs)
+      for (const [plan, times] of middle.run.runs.filter(([plan]) => plans.has(plan)))
         profiles.push({ label: plan.label, dispatches: plan.dispatches, runs: times, profile: await plan.profile(1) });
       return { wallMs: middle.wallMs, busyMs: middle.busyMs, calls: middle.run.calls, plans: profiles };
     },

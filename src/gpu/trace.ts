@@ -20,6 +20,7 @@ export class Trace {
   private active = false;
   private recorded: PlanSpan[] = [];
   private idle: Queries[] = [];
+  private underWay = 0;
 
   get on(): boolean {
     return this.active;
@@ -34,6 +35,11 @@ export class Trace {
     this.idle = [];
   }
 
+  /** Runs that have begun and are in no span yet. */
+  get pending(): number {
+    return this.underWay;
+  }
+
   /** Oldest first. */
   get spans(): readonly PlanSpan[] {
     return this.recorded;
@@ -42,8 +48,10 @@ export class Trace {
   /** For one run of a plan; null while recording is off. */
   begin(device: GPUDevice, label: string, dispatches: number): Recording | null {
     if (!this.active) return null;
+    this.underWay++;
     const timed = device.features.has("timestamp-query");
     return new Recording(label, timed ? this.take(device, 2 * dispatches) : null, !this.passes, (span, queries) => {
+      this.underWay--;
       if (span) this.recorded = [...this.recorded, span].slice(-MOST_SPANS);
       if (queries && span && this.active) this.idle.push(queries);
       else if (queries) destroy(queries);

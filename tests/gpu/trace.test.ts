@@ -56,7 +56,8 @@ test("what runs while recording is on is a span with its kernels, and computes t
   pipelines.trace.passes = true;
   for (const runs of [1, 2]) {
     expect(await values()).toEqual(plain);
-    while (pipelines.trace.spans.length < runs) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (pipelines.trace.pending > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(pipelines.trace.spans).toHaveLength(runs);
   }
   const submits = { shader: "pass", count: 3, ms: expect.any(Number) }; // the two additions are one
   for (const { kernels } of pipelines.trace.spans)
