@@ -1,23 +1,7 @@
-/** The generated blocks of docs/BENCHMARKS.md: what `bench --write` puts between two markers; the prose around stays. */
-import { readFile, writeFile } from "node:fs/promises";
+/** The tables of docs/BENCHMARKS.md: what `bench --write` puts into its blocks. */
 import type { PeersReport } from "./bench-peers.ts";
 import { type Comparison, type Curve, comparisonRows, curveRows } from "./bench-scaling.ts";
 import { callRows, checkRows, firstRunRows, markdownTable, speedRows } from "./peer-report.ts";
-
-/** `text` with the block `name` replaced. Throws if a marker is missing or stands twice. */
-export function replaceBlock(text: string, name: string, content: string): string {
-  const [begin, end] = [`<!-- bench:${name}:begin -->`, `<!-- bench:${name}:end -->`];
-  const parts = text.split(begin);
-  const rest = parts[1]?.split(end);
-  if (parts.length !== 2 || rest?.length !== 2)
-    throw new Error(`the file needs one line ${begin} and one line ${end} below it, where the tables go`);
-  return `${parts[0]}${begin}\n\n${content.trim()}\n\n${end}${rest[1]}`;
-}
-
-/** Writes the block into `file`. */
-export async function writeBlock(file: string, name: string, content: string): Promise<void> {
-  await writeFile(file, replaceBlock(await readFile(file, "utf8"), name, content));
-}
 
 export interface Circumstances {
   /** Load average before the benchmark. */

@@ -1,16 +1,17 @@
 import { expect, test } from "vitest";
-import { peersText, replaceBlock, scalingText } from "../../src/cli/bench-docs.ts";
+import { peersText, scalingText } from "../../src/cli/bench-docs.ts";
 import type { PeersReport } from "../../src/cli/bench-peers.ts";
 import { candidateRows, comparisonRows, curveRows, exponent } from "../../src/cli/bench-scaling.ts";
+import { replaceBlock } from "../../src/cli/document.ts";
 
 const document = "before\n<!-- bench:peers:begin -->\nold\n<!-- bench:peers:end -->\nafter\n";
 
 test("a block is replaced between its markers, and what surrounds it stays", () => {
-  const once = replaceBlock(document, "peers", "new\n");
+  const once = replaceBlock(document, "bench:peers", "new\n");
   expect(once).toBe("before\n<!-- bench:peers:begin -->\n\nnew\n\n<!-- bench:peers:end -->\nafter\n");
-  expect(replaceBlock(once, "peers", "new")).toBe(once);
-  expect(() => replaceBlock(document, "scaling", "new")).toThrow("<!-- bench:scaling:begin -->");
-  expect(() => replaceBlock(document + document, "peers", "new")).toThrow("needs one line");
+  expect(replaceBlock(once, "bench:peers", "new")).toBe(once);
+  expect(() => replaceBlock(document, "bench:scaling", "new")).toThrow("<!-- bench:scaling:begin -->");
+  expect(() => replaceBlock(document + document, "bench:peers", "new")).toThrow("needs one line");
 });
 
 const report: PeersReport = {

@@ -234,8 +234,16 @@ describe("verify", () => {
   });
 });
 
-test("faults: a document that has no place for the table is refused before anything is run", async () => {
-  const { code, out, err } = await run(["faults", "--runs", "1000", "--out", golden("llama-tied/config.json")]);
-  expect({ code, out }).toEqual({ code: 1, out: "" });
-  expect(err).toContain("no place for the table: <!-- faults:begin -->");
-});
+test.each([
+  [["faults", "--runs", "1000", "--out"], "faults"],
+  [["bench", "--scaling", "--write"], "bench:scaling"],
+  [["bench", "--peers", "--write"], "bench:peers"],
+])(
+  "%j: a document that is not there, or has no place for the table, is refused before anything is run",
+  async (words, block) => {
+    const { code, out, err } = await run([...words, golden("llama-tied/config.json")]);
+    expect({ code, out }).toEqual({ code: 1, out: "" });
+    expect(err).toContain(`no place for the table: <!-- ${block}:begin -->`);
+    expect((await run([...words, golden("none.md")])).err).toMatch(/there is no file .*none\.md/);
+  },
+);

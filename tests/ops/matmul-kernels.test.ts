@@ -178,6 +178,7 @@ test.each(names("nn"))("%s: y = ½ a b + a residual or a bias, whole and split",
 const able = names("nn").filter((name) => !kernelsOf("nn")[name]?.bare);
 test.each(able)("%s: y = ½ (a b + what adapters add) + a residual, or + y, whole and split", async (name) => {
   const sizes = fitting("nn", name, [...SIZES, SPLIT, ...EVEN]);
+  expect(sizes.length).toBeGreaterThanOrEqual(4);
   const cases = sizes.flatMap((size): Case[] => [
     { kind: "nn", size, plus: "residual", lora: "B" },
     { kind: "nn", size, accumulate: true, lora: "A" },

@@ -150,3 +150,10 @@ test("what a run journals of its kernels is what a replay can pin, and nothing e
   expect(() => variantsFrom({ matmul: "sg16" })).toThrow("there is no kernel family sg16");
   expect(() => variantsFrom({ matmul: "sg8", "nn 8x8x8": "gone-1" })).toThrow("there is no kernel gone-1 for nn");
 });
+
+test("a tuned kernel that cannot add what adapters add is not taken for a product that has to", () => {
+  const key = "nn 1x64x64";
+  const choose = (lora: boolean) =>
+    chooseKernel({ matmul: "plain", tuned: { [key]: "gemv-1" } }, "nn", key, { rows: 1, K: 64, N: 64, lora }).name;
+  expect([choose(false), choose(true)]).toEqual(["gemv-1", "plain-1"]);
+});

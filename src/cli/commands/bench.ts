@@ -1,13 +1,14 @@
 import { loadavg } from "node:os";
 import { measurePeak } from "../../ops/peak.ts";
 import { columns, defineCommand, UsageError } from "../args.ts";
-import { peersText, scalingText, writeBlock } from "../bench-docs.ts";
+import { peersText, scalingText } from "../bench-docs.ts";
 import { type Measured, WORKLOADS } from "../bench-node.ts";
 import { benchPage, pageRows } from "../bench-page.ts";
 import { benchPeers, CONTESTANTS, type ContestantName } from "../bench-peers.ts";
 import { profileText } from "../bench-profile.ts";
 import { comparisons, scalingCurves } from "../bench-scaling.ts";
 import { benchTune, tuneRows } from "../bench-tune.ts";
+import { openBlock } from "../document.ts";
 import { openNodeRuntime } from "../runtime.ts";
 
 /** Load average of the last minute: beyond the number of busy processes of the benchmark itself, others slow it down. */
@@ -66,6 +67,7 @@ export const bench = defineCommand({
       return;
     }
     if (values.peers) {
+      const write = values.write === null ? null : await openBlock(values.write, "bench:peers");
       const report = await benchPeers({
         size: values.quick ? "quick" : "full",
         rounds: values.rounds,
@@ -76,17 +78,18 @@ export const bench = defineCommand({
         note: out.note,
       });
       const text = peersText(report, { load: before, at: Date.now() });
-      if (values.write !== null) await writeBlock(values.write, "peers", text);
+      await write?.(text);
       out.result({ ...report, load: loads() }, text);
       return;
     }
+    const block = values.scaling && values.write !== null ? await openBlock(values.write, "bench:scaling") : null;
     const node = await openNodeRuntime();
     if (values.scaling) {
       const curves = await scalingCurves(node, values.rounds, out.note);
       const compared = await comparisons(node, values.rounds, out.note);
       const adapter = node.gpu.summary;
       const text = scalingText(curves, compared, adapter, { load: before, at: Date.now() });
-      if (values.write !== null) await writeBlock(values.write, "scaling", text);
+      await block?.(text);
       out.result({ adapter, load: loads(), curves, comparisons: compared }, text);
       node.gpu.destroy();
       return;

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFile, writeFile } from "node:fs/promises";
 import { text } from "node:stream/consumers";
 import { defineCommand, UsageError } from "../args.ts";
+import { openBlock } from "../document.ts";
 import type { Outcome } from "../faults/table.ts";
 
 /** Runs of one process: what drivers keep for each (mappings, of which Linux gives a process 65,530) ends with it. */
@@ -24,10 +24,9 @@ export const faults = defineCommand({
   },
   example: "autodidact faults --runs 1000 --seed 1000 --out docs/RELIABILITY.md",
   async run({ values, out }) {
-    const { tableOf, withBlock } = await import("../faults/table.ts");
+    const { tableOf } = await import("../faults/table.ts");
     const seeds = values.seeds === null ? range(values.seed, values.runs) : listed(values.seeds);
-    const document = values.out === null ? null : { file: values.out, text: await readFile(values.out, "utf8") };
-    if (document) withBlock(document.text, ""); // a file without the markers is refused before an hour of runs
+    const write = values.out === null ? null : await openBlock(values.out, "faults");
     const began = performance.now();
     const outcomes =
       seeds.length <= BATCH ? await here(seeds, out.note) : await inBatches(seeds, values.processes, out.note);
@@ -35,7 +34,7 @@ export const faults = defineCommand({
     const failed = outcomes.filter(({ problems }) => problems.length > 0).map(({ seed }) => seed);
     const table = tableOf(outcomes);
     const said = `${outcomes.length} runs, seeds ${seeds[0]} to ${seeds.at(-1)}: ${failed.length} failed.`;
-    if (document) await writeFile(document.file, withBlock(document.text, `${said}\n\n${table}`));
+    await write?.(`${said}\n\n${table}`);
     out.result({ runs: outcomes.length, seconds, failed, outcomes }, `${table}\n\n${said} ${seconds} s`);
     if (failed.length > 0)
       throw new Error(`seeds that failed: ${failed.join(", ")}. Add them to tests/faults/seeds.ts, where they stay.`);

@@ -1,4 +1,4 @@
-/** The results as a table, faults × points, and its place in a document. */
+/** The results as a table, faults × points. */
 import { FAULTS, type Scenario } from "./scenario.ts";
 
 /** How a run ended, as far as the table tells. */
@@ -6,9 +6,6 @@ export interface Outcome extends Pick<Scenario, "seed" | "point" | "fault"> {
   /** What went wrong, in plain words. */
   readonly problems: readonly string[];
 }
-
-const BEGIN = "<!-- faults:begin -->";
-const END = "<!-- faults:end -->";
 
 /** A call and its end are one row. */
 const rowOf = (point: string): string => point.replace(/, done$/, "");
@@ -41,11 +38,4 @@ export function tableOf(results: readonly Outcome[]): string {
     `| ${cells.map((one, i) => (i === 0 ? one.padEnd(widths[i] as number) : one.padStart(widths[i] as number))).join(" | ")} |`;
   const rule = `| ${widths.map((width, i) => (i === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`)).join(" | ")} |`;
   return [text(lines[0] as string[]), rule, ...lines.slice(1).map(text)].join("\n");
-}
-
-/** `document` with `block` between its two marks. Throws if it has none. */
-export function withBlock(document: string, block: string): string {
-  const [begin, end] = [document.indexOf(BEGIN), document.indexOf(END)];
-  if (begin < 0 || end < begin) throw new Error(`the document has no place for the table: ${BEGIN} and ${END}`);
-  return `${document.slice(0, begin + BEGIN.length)}\n\n${block}\n\n${document.slice(end)}`;
 }
