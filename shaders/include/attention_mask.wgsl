@@ -34,13 +34,14 @@ fn sees(i: u32, j: u32, mi: Info, mj: Info) -> bool {
 fn across(x: vec4f) -> f32 { return x.x + x.y + x.z + x.w; }
 
 // What some neighbouring tokens are, so that a workgroup can pass over those that none of its own has to do with.
-struct Range { flags: u32, segments: vec2u, documents: vec2u, positions: vec2u }
+struct Range { flags: u32, every: u32, segments: vec2u, documents: vec2u, positions: vec2u }
 
 fn rangeOf(first: u32, last: u32) -> Range {
-  var r = Range(0u, vec2u(0xffffffffu, 0u), vec2u(0xffffffffu, 0u), vec2u(0xffffffffu, 0u));
+  var r = Range(0u, 0xffffffffu, vec2u(0xffffffffu, 0u), vec2u(0xffffffffu, 0u), vec2u(0xffffffffu, 0u));
   for (var t = first; t <= last; t++) {
     let m = info[t];
     r.flags |= word(m);
+    r.every &= word(m);
     r.segments = vec2u(min(r.segments.x, segment(m)), max(r.segments.y, segment(m)));
     r.documents = vec2u(min(r.documents.x, document(m)), max(r.documents.y, document(m)));
     #if WINDOW: r.positions = vec2u(min(r.positions.x, m.y), max(r.positions.y, m.y));
@@ -49,3 +50,58 @@ fn rangeOf(first: u32, last: u32) -> Range {
 }
 
 fn inside(x: u32, range: vec2u) -> bool { return x >= range.x && x <= range.y; }
+fn alone(x: u32, range: vec2u) -> bool { return x == range.x && x == range.y; }
+
+// Key j is seen by all of the neighbouring queries, the first of which is at `first`.
+fn allSee(j: u32, mj: Info, queries: Range, first: u32) -> bool {
+  var order = j <= first;
+  #if WINDOW: order = order && queries.positions.y < mj.y + p.window;
+  return (word(mj) & PAD) == 0u && alone(document(mj), queries.documents)
+    && (order || (word(mj) & queries.every & PREFIX) != 0u)
+    && (segment(mj) == 0u || alone(segment(mj), queries.segments));
+}
+
+// Query i sees all of the neighbouring keys, the last of which is at `last`.
+fn seesAll(i: u32, mi: Info, keys: Range, last: u32) -> bool {
+  var order = last <= i;
+  #if WINDOW: order = order && mi.y < keys.positions.x + p.window;
+  return (keys.flags & PAD) == 0u && alone(document(mi), keys.documents)
+    && (order || (word(mi) & keys.every & PREFIX) != 0u)
+    && (keys.segments.y == 0u || alone(segment(mi), keys.segments));
+}
+
+// May any of the queries see one of this turn's keys?
+fn keyNear(mj: Info, queries: Range) -> bool {
+  var near = (word(mj) & PAD) == 0u && inside(document(mj), queries.documents);
+  near = near && (segment(mj) == 0u || inside(segment(mj), queries.segments));
+  #if WINDOW: near = near && ((word(mj) & PREFIX) != 0u || mj.y + p.window > queries.positions.x);
+  #if EXCHANGE: near = subgroupAny(near);
+  return near;
+}
+
+// May one of this turn's queries see any of the keys?
+fn queryNear(mi: Info, keys: Range) -> bool {
+  var near = inside(document(mi), keys.documents) && (keys.segments.x == 0u || inside(segment(mi), keys.segments));
+  #if WINDOW: near = near && ((word(mi) & PREFIX) != 0u || mi.y < keys.positions.y + p.window);
+  #if EXCHANGE: near = subgroupAny(near);
+  return near;
+}
+
+// SKIP: the next turn that is near, from j on, else `end` or more. Where branches are masks and only loops jump
+// (SwiftShader), a turn that `continue` passes over costs as much as any other; elsewhere the loop in the loop does.
+#if SKIP
+  fn nearKey(begin: u32, end: u32, first: u32, lane: u32, queries: Range) -> u32 {
+    var j = begin;
+    for (var far = true; far && j < end; j += select(0u, LANES, far)) {
+      far = !keyNear(info[first + min(j + lane % LANES, end - 1u)], queries);
+    }
+    return j;
+  }
+  fn nearRow(begin: u32, end: u32, group: u32, first: u32, lane: u32, keys: Range) -> u32 {
+    var row = begin;
+    for (var far = true; far && row < end; row += select(0u, LANES, far)) {
+      far = !queryNear(info[first + min(row + lane % LANES, end - 1u) / group], keys);
+    }
+    return row;
+  }
+#end

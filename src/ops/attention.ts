@@ -44,8 +44,10 @@ function kernel(
   { H, KV, D, window = 0 }: AttentionShape,
   batches: readonly Batch[],
   strides: Strides,
+  trained = true,
 ) {
-  const { LANES, EXCHANGE, WG } = attentionKernel(variants);
+  const { LANES, EXCHANGE, SKIP, ROWS: most, WG } = attentionKernel(variants);
+  const ROWS = trained ? most : 1; // more compile longer, and the first answer waits for what prompts need
   const { S4, parts } = headParts(D);
   const longest = Math.max(...batches.map(({ T }) => T));
   const threads = name === "dkv" ? longest : (longest * H) / KV;
@@ -58,10 +60,10 @@ function kernel(
   });
   const { q, kv, k, v } = strides;
   return {
-    shader: `attention_${name}?LANES=${LANES}&EXCHANGE=${EXCHANGE}&S4=${S4}&PARTS=${parts > 1 ? 1 : 0}&WINDOW=${window > 0 ? 1 : 0}&BATCHES=${batches.length}`,
+    shader: `attention_${name}?LANES=${LANES}&EXCHANGE=${EXCHANGE}&ROWS=${ROWS}&SKIP=${SKIP}&S4=${S4}&PARTS=${parts > 1 ? 1 : 0}&WINDOW=${window > 0 ? 1 : 0}&BATCHES=${batches.length}`,
     constants: { WG },
     uniforms: [H, KV, D / 4, window, q / 4, kv / 4, k / 4, v / 4, f32(1 / Math.sqrt(D)), 0, 0, 0, ...places],
-    workgroups: [Math.ceil(threads / WG), KV * parts, sequence] as const,
+    workgroups: [Math.ceil(threads / (WG * ROWS)), KV * parts, sequence] as const,
   };
 }
 
@@ -76,6 +78,7 @@ function forward(
   shape: AttentionShape,
   batches: readonly Batch[],
   strides: Strides,
+  trained: boolean,
 ): { o: Tensor; lse: Tensor } {
   const { g } = ctx;
   const { H, D } = shape;
@@ -87,7 +90,7 @@ function forward(
   );
   const lse = g.temp("lse", [rows, H]);
   g.dispatch({
-    ...kernel(ctx, "fwd", shape, batches, strides),
+    ...kernel(ctx, "fwd", shape, batches, strides, trained),
     bindings: [read(q), read(k), read(v), read(info), write(o), write(lse)],
     flops: flopsOf(shape, batches),
   });
@@ -116,7 +119,7 @@ export function attention(
   const width = (H + 2 * KV) * D;
   wantShape("attention", qkv, [rows, width]);
   const strides = { q: width, kv: width, k: H * D, v: (H + KV) * D };
-  const { o, lse } = forward(ctx, [qkv, qkv, qkv], info, shape, batches, strides);
+  const { o, lse } = forward(ctx, [qkv, qkv, qkv], info, shape, batches, strides, true);
   g.onBackward(() => {
     const dout = g.gradOf(o);
     if (!dout) return;
@@ -151,5 +154,5 @@ export function promptAttention(
   wantShape("attention", q, [B * T, H * D]);
   wantShape("attention", k, [B * T, KV * D]);
   wantShape("attention", v, [B * T, KV * D]);
-  return forward(ctx, [q, k, v], info, shape, [shape], { q: H * D, kv: KV * D, k: 0, v: 0 }).o;
+  return forward(ctx, [q, k, v], info, shape, [shape], { q: H * D, kv: KV * D, k: 0, v: 0 }, false).o;
 }

@@ -252,15 +252,24 @@ export function lanesOf(family: MatmulVariant): { LANES: 1 | 4 | 8; EXCHANGE: 0 
 }
 
 /**
- * Attention: keys a turn, loaded by as many lanes and shared, and threads of a workgroup. A workgroup is one subgroup
- * where subgroups have 8 lanes, so that none of its queries waits for the keys of another.
+ * Attention: keys a turn, loaded by as many lanes and shared; rows (queries, or keys) of a thread, which use what was shared
+ * once each; SKIP where only loops jump (see attention_mask.wgsl); threads of a workgroup. A workgroup is one subgroup
+ * where subgroups have 8 lanes, so that none of its queries waits for the keys of another. Two rows a thread are for the software
+ * adapters, where a broadcast costs as much as a multiply-add; a GPU wants the threads.
  */
 export function attentionKernel({ matmul, subgroup = 32 }: Variants): {
   LANES: 1 | 4 | 8;
   EXCHANGE: 0 | 1 | 2;
+  ROWS: 1 | 2;
+  SKIP: 0 | 1;
   WG: number;
 } {
-  return { ...lanesOf(matmul), WG: Math.min(64, Math.max(8, subgroup)) };
+  return {
+    ...lanesOf(matmul),
+    ROWS: matmul === "sg4" || matmul === "sg8" ? 2 : 1,
+    SKIP: matmul === "sg4" ? 1 : 0,
+    WG: Math.min(64, Math.max(8, subgroup)),
+  };
 }
 
 /**

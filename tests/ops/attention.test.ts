@@ -3,7 +3,7 @@ import { Graph, type Tensor } from "../../src/gpu/graph.ts";
 import { compile } from "../../src/gpu/plan.ts";
 import { attention, promptAttention } from "../../src/ops/attention.ts";
 import type { Variants } from "../../src/ops/context.ts";
-import { info, PAD, PREFIX } from "../../src/ops/mask.ts";
+import { document, info, PAD, PREFIX } from "../../src/ops/mask.ts";
 import { openTestGpu } from "../gpu/open.ts";
 import * as reference from "../reference/attention.ts";
 import { checkOp, keep } from "./check.ts";
@@ -34,10 +34,19 @@ const MASKS: Record<string, (T: number) => Token[]> = {
       ...times(T - 4 * fifth, pad),
     ];
   },
+  // Whole turns of keys are seen, in part, by nobody.
+  "three rows in a sequence": (T) => {
+    const prompt = Math.floor(T / 6);
+    const row = (document: number, end: number) =>
+      [...times(prompt, text()), ...times(end - prompt, text(1))].map((token) => ({ ...token, document }));
+    return [...row(0, Math.floor(T / 3)), ...row(1, Math.floor(T / 3)), ...row(2, T - 2 * Math.floor(T / 3))];
+  },
 };
 
 const words = (tokens: readonly Token[]) =>
-  Uint32Array.from(tokens, ({ pad, prefix, segment }) => (pad ? PAD : info(segment, prefix ? PREFIX : 0)));
+  Uint32Array.from(tokens, ({ pad, prefix, segment, document: row = 0 }) =>
+    pad ? PAD : info(segment, document(row) | (prefix ? PREFIX : 0)),
+  );
 
 const SHAPES = [
   { B: 1, T: 1, H: 1, KV: 1, D: 4 },
@@ -101,6 +110,7 @@ test.each([
 test.each([
   { B: 2, T: 9, H: 4, KV: 2, D: 8, window: 1 },
   { B: 1, T: 40, H: 2, KV: 1, D: 8, window: 5 },
+  { B: 1, T: 70, H: 2, KV: 1, D: 8, window: 40 },
   { B: 1, T: 21, H: 1, KV: 1, D: 8, window: 100 },
 ])("attention, sliding window of $window: T $T", (shape) => {
   const { B, T, H, KV, D } = shape;

@@ -4,12 +4,14 @@ export interface Token {
   readonly prefix: boolean;
   /** 0: the shared prompt. */
   readonly segment: number;
+  /** Rows that share a sequence do not see each other; 0 if left out. */
+  readonly document?: number;
 }
 
 /** May token i look at token j? Positions are places; a window of w > 0 ends w − 1 places back. */
 export function sees(tokens: readonly Token[], i: number, j: number, window = 0): boolean {
   const [a, b] = [tokens[i] as Token, tokens[j] as Token];
-  if (b.pad) return false;
+  if (b.pad || (a.document ?? 0) !== (b.document ?? 0)) return false;
   const near = window === 0 || i - j < window;
   const inOrder = (j <= i && near) || (a.prefix && b.prefix);
   const sameStory = b.segment === 0 || b.segment === a.segment;
