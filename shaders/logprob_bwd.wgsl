@@ -1,6 +1,7 @@
 // forward was: logp[m] = logits[m, target] − log Σ_v exp(logits[m,v])
 // dlogits[m,v] = dlogp[m] · ((v = target) − exp(logits[m,v] − top[m] − log Σ)).   norm: (M) of (top, log Σ).
-// One thread per (m, v).
+// One thread per (m, COLS of v); V is a multiple of COLS.
+const COLS: u32 = 1u;
 struct P { M: u32, V: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
@@ -12,9 +13,17 @@ override WG: u32 = 64;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_id) l: vec3u) {
-  let i = (w.y * n.x + w.x) * WG + l.x;
-  if (i >= p.M * p.V) { return; }
-  let m = i / p.V;
-  let hit = select(0.0, 1.0, i % p.V == targets[m]);
-  dlogits[i] = dlogp[m] * (hit - exp(clamp(logits[i] - norm[m].x - norm[m].y, -80.0, 0.5)));
+  let t = (w.y * n.x + w.x) * WG + l.x;
+  let threads = p.V / COLS;
+  if (t >= p.M * threads) { return; }
+  let m = t / threads;
+  let v = (t - m * threads) * COLS;
+  let at = m * p.V + v;
+  let row = norm[m];
+  let grad = dlogp[m];
+  let hit = targets[m];
+  #for c < COLS
+    let e$c = exp(clamp(logits[at + $cu] - row.x - row.y, -80.0, 0.5));
+    dlogits[at + $cu] = grad * (select(0.0, 1.0, v + $cu == hit) - e$c);
+  #end
 }

@@ -27,13 +27,13 @@ fn document(m: Info) -> u32 { return word(m) & DOCUMENT; }
 fn sees(i: u32, j: u32, mi: Info, mj: Info) -> bool {
   var order = j <= i;
   #if WINDOW: order = order && mi.y - mj.y < p.window;
-  return (word(mj) & PAD) == 0u && document(mi) == document(mj) && (order || (word(mi) & word(mj) & PREFIX) != 0u)
+  return ((word(mi) | word(mj)) & PAD) == 0u && document(mi) == document(mj) && (order || (word(mi) & word(mj) & PREFIX) != 0u)
     && (segment(mj) == 0u || segment(mj) == segment(mi));
 }
 
 fn across(x: vec4f) -> f32 { return x.x + x.y + x.z + x.w; }
 
-// What some neighbouring tokens are, so that a workgroup can pass over those that none of its own has to do with.
+// What some neighbouring tokens are, those of padding aside, so that a workgroup can pass over what none of its own has to do with.
 struct Range { flags: u32, every: u32, segments: vec2u, documents: vec2u, positions: vec2u }
 
 fn rangeOf(first: u32, last: u32) -> Range {
@@ -41,6 +41,7 @@ fn rangeOf(first: u32, last: u32) -> Range {
   for (var t = first; t <= last; t++) {
     let m = info[t];
     r.flags |= word(m);
+    if ((word(m) & PAD) != 0u) { continue; }
     r.every &= word(m);
     r.segments = vec2u(min(r.segments.x, segment(m)), max(r.segments.y, segment(m)));
     r.documents = vec2u(min(r.documents.x, document(m)), max(r.documents.y, document(m)));
@@ -56,7 +57,7 @@ fn alone(x: u32, range: vec2u) -> bool { return x == range.x && x == range.y; }
 fn allSee(j: u32, mj: Info, queries: Range, first: u32) -> bool {
   var order = j <= first;
   #if WINDOW: order = order && queries.positions.y < mj.y + p.window;
-  return (word(mj) & PAD) == 0u && alone(document(mj), queries.documents)
+  return ((queries.flags | word(mj)) & PAD) == 0u && alone(document(mj), queries.documents)
     && (order || (word(mj) & queries.every & PREFIX) != 0u)
     && (segment(mj) == 0u || alone(segment(mj), queries.segments));
 }
@@ -65,7 +66,7 @@ fn allSee(j: u32, mj: Info, queries: Range, first: u32) -> bool {
 fn seesAll(i: u32, mi: Info, keys: Range, last: u32) -> bool {
   var order = last <= i;
   #if WINDOW: order = order && mi.y < keys.positions.x + p.window;
-  return (keys.flags & PAD) == 0u && alone(document(mi), keys.documents)
+  return ((keys.flags | word(mi)) & PAD) == 0u && alone(document(mi), keys.documents)
     && (order || (word(mi) & keys.every & PREFIX) != 0u)
     && (keys.segments.y == 0u || alone(segment(mi), keys.segments));
 }
@@ -81,7 +82,8 @@ fn keyNear(mj: Info, queries: Range) -> bool {
 
 // May one of this turn's queries see any of the keys?
 fn queryNear(mi: Info, keys: Range) -> bool {
-  var near = inside(document(mi), keys.documents) && (keys.segments.x == 0u || inside(segment(mi), keys.segments));
+  var near = (word(mi) & PAD) == 0u && inside(document(mi), keys.documents);
+  near = near && (keys.segments.x == 0u || inside(segment(mi), keys.segments));
   #if WINDOW: near = near && ((word(mi) & PREFIX) != 0u || mi.y < keys.positions.y + p.window);
   #if EXCHANGE: near = subgroupAny(near);
   return near;

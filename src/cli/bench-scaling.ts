@@ -11,6 +11,7 @@ import type { ModelConfig } from "../model/config.ts";
 import type { PackedRow } from "../model/packing.ts";
 import { ModelWeights } from "../model/weights.ts";
 import { AdapterTraining } from "../train/adapter.ts";
+import { stepsAhead } from "../train/ahead.ts";
 import { freshAdapter } from "../train/engine.ts";
 import type { Group } from "../train/groups.ts";
 import { median } from "./peer-report.ts";
@@ -49,15 +50,21 @@ interface Base {
 const base: Base = { batch: 16, length: 32, layers: 2, width: 64 };
 const VOCABULARY = 256;
 
-const model = ({ layers, width }: Base): ModelConfig =>
+const model = ({ layers, width }: Omit<Base, "batch" | "length">, vocabulary = VOCABULARY): ModelConfig =>
   llama({
-    vocab_size: VOCABULARY,
+    vocab_size: vocabulary,
     hidden_size: width,
     intermediate_size: (width * 11) / 4,
     num_hidden_layers: layers,
     num_attention_heads: width / 16,
     num_key_value_heads: width / 16,
   });
+
+/** Models that shared prompts are measured with: the bundled one's sizes, and a wider one. */
+const SHARING: Readonly<Record<string, ModelConfig>> = {
+  "the bundled model": model({ layers: 3, width: 64 }, 64),
+  "d 256, 2 layers": model({ layers: 2, width: 256 }),
+};
 
 const trainWork = (sizes: Base): TrainWork => ({
   kind: "train",
@@ -119,10 +126,11 @@ export async function scalingCurves(node: NodeRuntime, rounds: number, note: (li
 /** `count` prompts with `k` answers each, the prompt in front of all of them or once for each. */
 export function candidateRows(
   sizes: { readonly count: number; readonly k: number; readonly prompt: number; readonly answer: number },
+  vocabulary: number,
   shared: boolean,
 ): PackedRow[] {
   const rng = rngFor(1, "candidates", sizes.count, sizes.k);
-  const words = (n: number) => Array.from({ length: n }, () => rng.int(VOCABULARY));
+  const words = (n: number) => Array.from({ length: n }, () => rng.int(vocabulary));
   return Array.from({ length: sizes.count }, () => ({
     prompt: words(sizes.prompt),
     answers: Array.from({ length: sizes.k }, () => words(sizes.answer)),
@@ -159,7 +167,10 @@ function groupOf(rows: readonly PackedRow[]): Group {
   };
 }
 
-/** LoRA steps on this group, as the loop and the commands take them: r 8 on all projections. */
+/** LoRA steps in one run of `adapterSteps`. */
+const STEPS = 4;
+
+/** LoRA steps on this group, as the loop and the commands take them, one submitted behind the other: r 8 on all projections. */
 async function adapterSteps({ runtime }: NodeRuntime, config: ModelConfig, group: Group): Promise<Session> {
   const weights = new ModelWeights(runtime, config, weightsOf(config));
   await weights.refresh();
@@ -167,8 +178,14 @@ async function adapterSteps({ runtime }: NodeRuntime, config: ModelConfig, group
   const settings = { type: "sigmoid", beta: 0.1, labelSmoothing: 0 } as const;
   return {
     async run() {
-      const { loss } = await training.step([[group]], settings, { ...ADAMW, maxGradNorm: 1 });
-      return [loss];
+      const losses: number[] = [];
+      await stepsAhead({
+        count: STEPS,
+        prepare: () => [[group]],
+        submit: (batches) => training.step(batches, settings, { ...ADAMW, maxGradNorm: 1 }),
+        seen: ({ loss }) => losses.push(loss) > 0,
+      });
+      return losses;
     },
     async close() {
       await training.destroy();
@@ -184,36 +201,36 @@ export async function comparisons(
 ): Promise<Comparison[]> {
   const engine = engineOn(node.gpu, node.runtime);
   const results: Comparison[] = [];
-  const compare = async (name: string, pair: readonly [Session, Session], expected: number) => {
+  const compare = async (name: string, pair: readonly [Session, Session], expected: number, steps = 1) => {
     note(name);
     const [first, second] = (await inTurns(pair, rounds)) as [number[], number[]];
     results.push({
       name,
-      firstMs: median(first),
-      secondMs: median(second),
+      firstMs: median(first) / steps,
+      secondMs: median(second) / steps,
       ratio: median(second.map((ms, i) => ms / (first[i] as number))),
       expected,
     });
   };
-  for (const width of [64, 256])
+  for (const [model, config] of Object.entries(SHARING))
     for (const [name, k, group] of [
       ["DPO", 2, pairsOf],
       ["GRPO", 8, groupOf],
     ] as const) {
-      const sizes = { count: 8, k, prompt: 48, answer: 16 };
-      const config = model({ ...base, width });
+      const sizes = { count: 16, k, prompt: 48, answer: 16 };
       const sessions = [
-        await adapterSteps(node, config, group(candidateRows(sizes, true))),
-        await adapterSteps(node, config, group(candidateRows(sizes, false))),
+        await adapterSteps(node, config, group(candidateRows(sizes, config.vocab_size, true))),
+        await adapterSteps(node, config, group(candidateRows(sizes, config.vocab_size, false))),
       ] as const;
       const copies = k * (sizes.prompt + sizes.answer);
       await compare(
-        `${name}, d ${width}, ${k} answers to a prompt three times as long: one prompt, ${k} prompts`,
+        `${name}, ${model}, 16 × ${k} answers to prompts three times as long: one prompt, ${k} prompts`,
         sessions,
         copies / (sizes.prompt + k * sizes.answer),
+        STEPS,
       );
     }
-  const rows = candidateRows({ count: 16, k: 1, prompt: 1, answer: 64 }, true);
+  const rows = candidateRows({ count: 16, k: 1, prompt: 1, answer: 64 }, VOCABULARY, true);
   const deep = model({ ...base, layers: 8 });
   const { plans } = node.runtime.pipelines;
   const before = new Set(plans);

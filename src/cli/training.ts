@@ -5,6 +5,7 @@ import { rngFor } from "../base/rng.ts";
 import type { LoadedModel } from "../model/hf.ts";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, type LoraAdapter, parseTargets, writeAdapter } from "../model/peft.ts";
 import { AdapterTraining } from "../train/adapter.ts";
+import { stepsAhead } from "../train/ahead.ts";
 import { freshAdapter } from "../train/engine.ts";
 import type { Group, LossSettings } from "../train/groups.ts";
 import type { StepResult } from "../train/step.ts";
@@ -101,25 +102,32 @@ export async function train<R>(
     weightDecay: values["weight-decay"],
     maxGradNorm: values["max-grad-norm"],
   };
-  let loss: number | null = null;
-  let diverged: string | null = null;
-  for (let s = 0; s < steps && diverged === null; s++) {
-    const batch = Array.from({ length: size }, (_, i) => recipe.rows[order(s * size + i)] as R);
-    const batches: (readonly Group[])[] = [];
-    for (let from = 0; from < size; from += micro)
-      batches.push(await recipe.groups(batch.slice(from, from + micro), batch));
-    const result = await training.step(batches, recipe.settings, hyper);
-    if (result.finite) {
+  const end: { loss: number | null; diverged: string | null } = { loss: null, diverged: null };
+  await stepsAhead({
+    count: steps,
+    prepare: async (s) => {
+      const batch = Array.from({ length: size }, (_, i) => recipe.rows[order(s * size + i)] as R);
+      const batches: (readonly Group[])[] = [];
+      for (let from = 0; from < size; from += micro)
+        batches.push(await recipe.groups(batch.slice(from, from + micro), batch));
+      return { batch, batches };
+    },
+    submit: ({ batches }) => training.step(batches, recipe.settings, hyper),
+    seen: async (result, { batch }, s) => {
+      if (!result.finite) {
+        end.diverged = `step ${s + 1} is not finite (loss ${result.loss}, gradient norm ${result.gradNorm})`;
+        return false;
+      }
       const line = recipe.metrics(s + 1, result, batch);
-      loss = line.loss;
+      end.loss = line.loss;
       if (file !== null) await appendFile(file, `${JSON.stringify(line)}\n`);
       if (json) out.result(line);
       if ((s + 1) % Math.ceil(steps / REMARKS) === 0)
         out.note(`step ${line.step}/${steps}  loss ${line.loss.toFixed(4)}  gradient ${line.grad_norm.toFixed(3)}`);
-    } else {
-      diverged = `step ${s + 1} is not finite (loss ${result.loss}, gradient norm ${result.gradNorm})`;
-    }
-  }
+      return true;
+    },
+  });
+  const { loss, diverged } = end;
   const { config, adapter, hash } = writeAdapter(await training.adapter());
   await training.destroy();
   await writeFolder(values.out, [

@@ -22,12 +22,13 @@ export function logprob({ g }: OpContext, logits: Tensor, target: Tensor): Tenso
     if (!dlogp) return;
     const dlogits = g.gradFor(logits);
     if (dlogits.accumulate) throw new Error("logprob: its logits may feed nothing else");
+    const columns = V % 4 === 0 ? 4 : 1;
     g.dispatch({
-      shader: "logprob_bwd",
+      shader: `logprob_bwd?COLS=${columns}`,
       constants: {},
       uniforms: [M, V],
       bindings: [read(logits), read(target), read(norm), read(dlogp), write(dlogits.tensor)],
-      workgroups: grid(M * V, 64),
+      workgroups: grid((M * V) / columns, 64),
       flops: 4 * M * V,
     });
   });

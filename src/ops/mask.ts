@@ -1,6 +1,6 @@
 /**
  * Every token of a row carries one word that says what it is; attention, embedding and decoding read it.
- * Token i sees token j when j is no padding, and j ≤ i or both are prefix (image tokens see each other, text is
+ * Token i sees token j when neither is padding, and j ≤ i or both are prefix (image tokens see each other, text is
  * causal), and j is in segment 0 (the shared prompt) or in i's own segment, and both are of one document. So a prompt and
  * its answers fit in one row and the prompt is computed once; and rows of other prompts fit behind it, without padding.
  */

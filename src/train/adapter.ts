@@ -23,6 +23,7 @@ export class AdapterTraining {
   private readonly m: FlatTensors;
   private readonly v: FlatTensors;
   private readonly trainer: Trainer;
+  private begun = 0;
   private done = 0;
 
   constructor(runtime: Runtime, weights: ModelWeights, start: LoraAdapter, pace?: Pace, options: TrainerOptions = {}) {
@@ -47,19 +48,23 @@ export class AdapterTraining {
     return this.done;
   }
 
-  /** One step of AdamW over one or more micro-batches. A result that is not finite has changed nothing and does not count. */
+  /**
+   * One step of AdamW over one or more micro-batches. A result that is not finite has changed nothing and does not count.
+   * The next step may be asked for before this one's result is there: see `stepsAhead`.
+   */
   async step(
     batches: readonly (readonly Group[])[],
     settings: LossSettings,
     hyper: Omit<Hyper, "step">,
   ): Promise<StepResult> {
-    const numbers = { ...hyper, step: this.done + 1 };
+    const numbers = { ...hyper, step: ++this.begun };
     const [first, ...others] = batches;
     const result =
       first && others.length === 0
         ? await this.trainer.step(first, settings, numbers)
         : await this.trainer.accumulate(batches, settings, numbers);
     if (result.finite) this.done++;
+    else this.begun = this.done;
     return result;
   }
 

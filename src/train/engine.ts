@@ -22,6 +22,7 @@ import { type LoraAdapter, type LoraPair, loraScaling, parseAdapter, writeAdapte
 import { readSafetensors, toFloat32, writeSafetensors } from "../model/safetensors.ts";
 import { type FlatTensors, LoraWeights, ModelWeights, mergedTensors, type Runtime } from "../model/weights.ts";
 import { variantRecord } from "../ops/variants.ts";
+import { stepsAhead } from "./ahead.ts";
 import type { Group } from "./groups.ts";
 import { Scorer, type Trainable, Trainer } from "./step.ts";
 
@@ -218,29 +219,40 @@ export class Engine {
     if (!candidate) throw new Error("there is no candidate to train: begin() comes first");
     const { contour, learningRate } = options;
     const steps: StepMetrics[] = [];
-    for (const batch of options.batches) {
-      const step = candidate.step + 1;
-      const result = await candidate.trainer.step(
-        groupsOf(batch, contour),
-        { type: contour.lossType, beta: contour.beta, labelSmoothing: 0.1 },
-        {
-          learningRate,
-          beta1: 0.9,
-          beta2: 0.999,
-          eps: 1e-8,
-          weightDecay: contour.weightDecay,
-          maxGradNorm: contour.maxGradNorm,
-          step,
-        },
-      );
-      if (!result.finite)
-        return { steps, diverged: { step, detail: `loss ${result.loss}, gradient norm ${result.gradNorm}` } };
-      candidate.step = step;
-      const metrics = metricsOf(step, learningRate, result, batch.pairs.length);
-      steps.push(metrics);
-      options.onStep?.(metrics);
-    }
-    return { steps, diverged: null };
+    const { batches } = options;
+    const first = candidate.step + 1;
+    const end: { diverged: { step: number; detail: string } | null } = { diverged: null };
+    await stepsAhead({
+      count: batches.length,
+      prepare: (index) => batches[index] as Batch,
+      submit: (batch, index) =>
+        candidate.trainer.step(
+          groupsOf(batch, contour),
+          { type: contour.lossType, beta: contour.beta, labelSmoothing: 0.1 },
+          {
+            learningRate,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weightDecay: contour.weightDecay,
+            maxGradNorm: contour.maxGradNorm,
+            step: first + index,
+          },
+        ),
+      seen: (result, { pairs }, index) => {
+        const step = first + index;
+        if (!result.finite) {
+          end.diverged = { step, detail: `loss ${result.loss}, gradient norm ${result.gradNorm}` };
+          return false;
+        }
+        candidate.step = step;
+        const metrics = metricsOf(step, learningRate, result, pairs.length);
+        steps.push(metrics);
+        options.onStep?.(metrics);
+        return true;
+      },
+    });
+    return { steps, diverged: end.diverged };
   }
 
   /** The candidate's adapter and moments; from then on `hash` names it. */

@@ -5,8 +5,9 @@ import { type ModelConfig, tensorShapes } from "../model/config.ts";
 import type { PackedRow } from "../model/packing.ts";
 import type { Tensor } from "../model/safetensors.ts";
 import { ModelWeights, type Runtime } from "../model/weights.ts";
+import { stepsAhead } from "./ahead.ts";
 import type { PreferenceGroup } from "./groups.ts";
-import { type StepResult, Trainer } from "./step.ts";
+import { Trainer } from "./step.ts";
 
 export interface PretrainOptions {
   readonly steps: number;
@@ -43,9 +44,6 @@ export function initialWeights(config: ModelConfig, seed: number): Map<string, T
   return tensors;
 }
 
-/** Steps that are submitted before the loss of the first of them is looked at, so that the GPU never waits for the host. */
-const AHEAD = 2;
-
 /** Trains and returns the weights. Throws at the first step whose loss or gradient is not finite. */
 export async function pretrain(
   runtime: Runtime,
@@ -57,37 +55,35 @@ export async function pretrain(
   const { values } = weights;
   const trainable = { lora: null, values, grads: values.like("gradients"), m: values.like("m"), v: values.like("v") };
   const trainer = new Trainer(runtime, weights, trainable, pace);
-  const late: Promise<StepResult>[] = [];
-  let seen = 0;
-  const report = async (): Promise<void> => {
-    const result = await (late.shift() as Promise<StepResult>);
-    seen++;
-    if (!result.finite)
-      throw new Error(
-        `pre-training diverged at step ${seen}: the loss or its gradient is not finite. Lower the learning rate.`,
+  await stepsAhead({
+    count: options.steps,
+    prepare: (index) =>
+      options.batch(index + 1).map((rows): PreferenceGroup => {
+        const tokens = rows.reduce((sum, row) => sum + (row.answers[0]?.length ?? 0), 0);
+        return { rows, pairs: 0, reference: [], sft: rows.map(() => 1 / tokens) };
+      }),
+    submit: (groups, index) => {
+      const step = index + 1;
+      const progress = (step - options.warmup) / Math.max(1, options.steps - options.warmup);
+      const learningRate =
+        options.learningRate *
+        (step < options.warmup ? step / options.warmup : 0.1 + 0.9 * 0.5 * (1 + Math.cos(Math.PI * progress)));
+      return trainer.step(
+        groups,
+        { type: "sigmoid", beta: 0, labelSmoothing: 0 },
+        { learningRate, beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: options.weightDecay, maxGradNorm: 1, step },
       );
-    options.onStep?.({ step: seen, loss: result.loss, gradNorm: result.gradNorm });
-  };
-  for (let step = 1; step <= options.steps; step++) {
-    const groups = options.batch(step).map((rows): PreferenceGroup => {
-      const tokens = rows.reduce((sum, row) => sum + (row.answers[0]?.length ?? 0), 0);
-      return { rows, pairs: 0, reference: [], sft: rows.map(() => 1 / tokens) };
-    });
-    const progress = (step - options.warmup) / Math.max(1, options.steps - options.warmup);
-    const learningRate =
-      options.learningRate *
-      (step < options.warmup ? step / options.warmup : 0.1 + 0.9 * 0.5 * (1 + Math.cos(Math.PI * progress)));
-    const result = trainer.step(
-      groups,
-      { type: "sigmoid", beta: 0, labelSmoothing: 0 },
-      { learningRate, beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: options.weightDecay, maxGradNorm: 1, step },
-    );
-    const mean = result.then((of) => ({ ...of, loss: of.loss / groups.length }));
-    mean.catch(() => {}); // `report` hears of it, unless an earlier step has ended everything
-    late.push(mean);
-    if (late.length > AHEAD) await report();
-  }
-  while (late.length > 0) await report();
+    },
+    seen: ({ finite, loss, gradNorm }, groups, index) => {
+      const step = index + 1;
+      if (!finite)
+        throw new Error(
+          `pre-training diverged at step ${step}: the loss or its gradient is not finite. Lower the learning rate.`,
+        );
+      options.onStep?.({ step, loss: loss / groups.length, gradNorm });
+      return true;
+    },
+  });
   await options.onEnd?.();
   const tensors = await weights.toHost();
   await trainer.destroy();

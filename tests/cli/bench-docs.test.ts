@@ -46,8 +46,8 @@ test("the exponent of a curve is 1 where time follows the operations, more where
 
 test("candidates are the same tokens with one prompt for all and with one for each", () => {
   const sizes = { count: 3, k: 4, prompt: 6, answer: 2 };
-  const shared = candidateRows(sizes, true);
-  const separate = candidateRows(sizes, false);
+  const shared = candidateRows(sizes, 64, true);
+  const separate = candidateRows(sizes, 64, false);
   expect(shared).toHaveLength(3);
   expect(separate).toHaveLength(12);
   expect(separate.map(({ answers }) => answers[0])).toEqual(shared.flatMap(({ answers }) => answers));

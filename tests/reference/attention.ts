@@ -11,7 +11,7 @@ export interface Token {
 /** May token i look at token j? Positions are places; a window of w > 0 ends w − 1 places back. */
 export function sees(tokens: readonly Token[], i: number, j: number, window = 0): boolean {
   const [a, b] = [tokens[i] as Token, tokens[j] as Token];
-  if (b.pad || (a.document ?? 0) !== (b.document ?? 0)) return false;
+  if (a.pad || b.pad || (a.document ?? 0) !== (b.document ?? 0)) return false;
   const near = window === 0 || i - j < window;
   const inOrder = (j <= i && near) || (a.prefix && b.prefix);
   const sameStory = b.segment === 0 || b.segment === a.segment;
