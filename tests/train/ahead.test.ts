@@ -32,7 +32,11 @@ function handled(count: number, options: { readonly endAt?: number } = {}) {
 test("two further steps are submitted before the first result is looked at, and results come in order", async () => {
   const { log, release, done, settled } = handled(4);
   await settled();
-  expect(log.filter((line) => line.startsWith("submit"))).toEqual(["submit batch 0", "submit batch 1", "submit batch 2"]);
+  expect(log.filter((line) => line.startsWith("submit"))).toEqual([
+    "submit batch 0",
+    "submit batch 1",
+    "submit batch 2",
+  ]);
   release[1]?.(11); // a later result waits for the earlier one
   await settled();
   expect(log.some((line) => line.startsWith("seen"))).toBe(false);
