@@ -268,13 +268,19 @@ function traceGrpo(ctx: OpContext, inputs: SequencePart, { logp, dlogp }: Logpro
     write(plan, group) {
       const of = group as GrpoGroup;
       if (of.beta !== 0 && of.reference === null) throw new Error("GRPO with beta > 0 needs the reference's log-probs");
-      const answers = of.rows.flatMap((row) => row.answers);
-      const term = answers.flatMap((answer, s) =>
-        answer.flatMap(() => [of.advantage[s] as number, of.weight[s] as number]),
-      );
+      const term = new Float32Array(2 * M);
+      let [s, at] = [0, 0];
+      for (const row of of.rows)
+        for (const { length } of row.answers) {
+          for (let n = 0; n < length; n++, at += 2) {
+            term[at] = of.advantage[s] as number;
+            term[at + 1] = of.weight[s] as number;
+          }
+          s++;
+        }
       plan.write(t.old, padded(of.old?.flat() ?? [], M));
       plan.write(t.reference, padded(of.reference?.flat() ?? [], M));
-      plan.write(t.term, padded(term, 2 * M));
+      plan.write(t.term, term);
       plan.write(t.hyper, new Float32Array([of.beta, of.low, of.high, of.old === null ? 1 : 0]));
     },
     result(group, read) {
