@@ -60,11 +60,12 @@ const model = ({ layers, width }: Omit<Base, "batch" | "length">, vocabulary = V
     num_key_value_heads: width / 16,
   });
 
-/** Models that shared prompts are measured with: the bundled one's sizes, and a wider one. */
-const SHARING: Readonly<Record<string, ModelConfig>> = {
-  "the bundled model": model({ layers: 3, width: 64 }, 64),
-  "d 256, 2 layers": model({ layers: 2, width: 256 }),
-};
+/** What shared prompts are measured with: the bundled model's sizes at the loop's batch, a wider model, and a small step. */
+const SHARING = [
+  { name: "the bundled model", config: model({ layers: 3, width: 64 }, 64), prompts: 16 },
+  { name: "d 256, 2 layers", config: model({ layers: 2, width: 256 }), prompts: 16 },
+  { name: "d 64, 2 layers", config: model({ layers: 2, width: 64 }), prompts: 8 },
+] as const;
 
 const trainWork = (sizes: Base): TrainWork => ({
   kind: "train",
@@ -87,9 +88,15 @@ const sizeOf: Readonly<Record<string, (sizes: Base) => number>> = {
   width: ({ width }) => width,
 };
 
-/** Runs of several sessions in turns, the first one of each not counted: milliseconds by session. */
-async function inTurns(sessions: readonly Session[], rounds: number): Promise<number[][]> {
-  for (const session of sessions) await session.run();
+/** Runs of several sessions in turns, the first one of each not counted but handed to `look`: milliseconds by session. */
+async function inTurns(
+  sessions: readonly Session[],
+  rounds: number,
+  look: (results: readonly (readonly number[])[]) => void = () => {},
+): Promise<number[][]> {
+  const results: (readonly number[])[] = [];
+  for (const session of sessions) results.push(await session.run());
+  look(results);
   const times = sessions.map((): number[] => []);
   for (let round = 0; round < rounds; round++)
     for (const [i, session] of sessions.entries()) {
@@ -183,7 +190,10 @@ async function adapterSteps({ runtime }: NodeRuntime, config: ModelConfig, group
         count: STEPS,
         prepare: () => [[group]],
         submit: (batches) => training.step(batches, settings, { ...ADAMW, maxGradNorm: 1 }),
-        seen: ({ loss }) => losses.push(loss) > 0,
+        seen: ({ loss, finite }) => {
+          losses.push(loss);
+          return finite;
+        },
       });
       return losses;
     },
@@ -192,6 +202,12 @@ async function adapterSteps({ runtime }: NodeRuntime, config: ModelConfig, group
       for (const tensors of [weights.values, weights.transposed]) tensors.destroy();
     },
   };
+}
+
+/** Throws unless the first losses of two ways of the same work agree. */
+export function sameLoss(name: string, results: readonly (readonly number[])[]): void {
+  const [a, b] = results.map(([loss]) => loss) as [number, number];
+  if (!(Math.abs(a - b) <= 1e-4 * Math.max(1, Math.abs(a)))) throw new Error(`${name}: the losses are ${a} and ${b}`);
 }
 
 export async function comparisons(
@@ -203,7 +219,8 @@ export async function comparisons(
   const results: Comparison[] = [];
   const compare = async (name: string, pair: readonly [Session, Session], expected: number, steps = 1) => {
     note(name);
-    const [first, second] = (await inTurns(pair, rounds)) as [number[], number[]];
+    const times = await inTurns(pair, rounds, (results) => sameLoss(name, results));
+    const [first, second] = times as [number[], number[]];
     results.push({
       name,
       firstMs: median(first) / steps,
@@ -212,19 +229,19 @@ export async function comparisons(
       expected,
     });
   };
-  for (const [model, config] of Object.entries(SHARING))
+  for (const { name: model, config, prompts: count } of SHARING)
     for (const [name, k, group] of [
       ["DPO", 2, pairsOf],
       ["GRPO", 8, groupOf],
     ] as const) {
-      const sizes = { count: 16, k, prompt: 48, answer: 16 };
+      const sizes = { count, k, prompt: 48, answer: 16 };
       const sessions = [
         await adapterSteps(node, config, group(candidateRows(sizes, config.vocab_size, true))),
         await adapterSteps(node, config, group(candidateRows(sizes, config.vocab_size, false))),
       ] as const;
       const copies = k * (sizes.prompt + sizes.answer);
       await compare(
-        `${name}, ${model}, 16 × ${k} answers to prompts three times as long: one prompt, ${k} prompts`,
+        `${name}, ${model}, ${count} × ${k} answers to prompts three times as long: one prompt, ${k} prompts`,
         sessions,
         copies / (sizes.prompt + k * sizes.answer),
         STEPS,

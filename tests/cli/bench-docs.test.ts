@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { peersText, scalingText } from "../../src/cli/bench-docs.ts";
 import type { PeersReport } from "../../src/cli/bench-peers.ts";
-import { candidateRows, comparisonRows, curveRows, exponent } from "../../src/cli/bench-scaling.ts";
+import { candidateRows, comparisonRows, curveRows, exponent, sameLoss } from "../../src/cli/bench-scaling.ts";
 import { replaceBlock } from "../../src/cli/document.ts";
 
 const document = "before\n<!-- bench:peers:begin -->\nold\n<!-- bench:peers:end -->\nafter\n";
@@ -57,4 +57,15 @@ test("candidates are the same tokens with one prompt for all and with one for ea
 test("a comparison tells how much of the ratio of computed tokens is reached", () => {
   const rows = comparisonRows([{ name: "shared", firstMs: 10, secondMs: 14, ratio: 1.4, expected: 1.6 }]);
   expect(rows[1]).toEqual(["shared", "10.0 ms", "14.0 ms", "1.40×", "1.60×", "88%"]);
+});
+
+test("two ways of the same work must have the same loss", () => {
+  expect(() =>
+    sameLoss("shared", [
+      [0.6931, 0.5],
+      [0.69312, 0.4],
+    ]),
+  ).not.toThrow();
+  expect(() => sameLoss("shared", [[0.6931], [0.694]])).toThrow("shared: the losses are 0.6931 and 0.694");
+  expect(() => sameLoss("shared", [[Number.NaN], [Number.NaN]])).toThrow("NaN");
 });
