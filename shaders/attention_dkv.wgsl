@@ -58,7 +58,12 @@ fn main(
     let own = min(row + lane % LANES, rows - 1u);
     let i = own / group;
     let mi = info[first + i];
-    #if !SKIP: if (!queryNear(mi, mine)) { continue; }
+    #if !SKIP
+      if (!queryNear(mi, mine)) {
+        if (ofAnswers(mine)) { break; }
+        continue;
+      }
+    #end
     var whole = seesAll(i, mi, mine, last) && row + LANES <= rows;
     #if EXCHANGE: whole = subgroupAll(whole);
     let head = g * group + own % group;

@@ -1,7 +1,8 @@
 // forward was: logp[m] = logits[m, target] − log Σ_v exp(logits[m,v])
 // dlogits[m,v] = dlogp[m] · ((v = target) − exp(logits[m,v] − top[m] − log Σ)).   norm: (M) of (top, log Σ).
-// One thread per (m, COLS of v); V is a multiple of COLS.
+// One thread per (m, COLS of v); V = COLS · THREADS, constants since a division by a variable costs as much as the rest.
 const COLS: u32 = 1u;
+const THREADS: u32 = 1u;
 struct P { M: u32, V: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
@@ -14,10 +15,9 @@ override WG: u32 = 64;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_id) l: vec3u) {
   let t = (w.y * n.x + w.x) * WG + l.x;
-  let threads = p.V / COLS;
-  if (t >= p.M * threads) { return; }
-  let m = t / threads;
-  let v = (t - m * threads) * COLS;
+  if (t >= p.M * THREADS) { return; }
+  let m = t / THREADS;
+  let v = (t % THREADS) * COLS;
   let at = m * p.V + v;
   let row = norm[m];
   let grad = dlogp[m];

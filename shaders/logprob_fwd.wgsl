@@ -1,6 +1,8 @@
 // logp[m] = logits[m, target[m]] − top[m] − log Σ_v exp(logits[m,v] − top[m]),  top[m] = max_v logits[m,v]
 // logits: (M,V)  target: (M) u32  logp: (M)  norm: (M) of (top, log Σ), kept apart so that large logits lose no digits.
-// One thread per row.
+// One thread per row, which passes over it once, COLS numbers a turn, and shrinks its sum where the maximum grows; V is a multiple
+// of COLS.
+const COLS: u32 = 1u;
 struct P { M: u32, V: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
@@ -15,9 +17,15 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
   if (m >= p.M) { return; }
   let base = m * p.V;
   var top = -1e30;
-  for (var v = 0u; v < p.V; v++) { top = max(top, logits[base + v]); }
   var total = 0.0;
-  for (var v = 0u; v < p.V; v++) { total += exp(max(logits[base + v] - top, -80.0)); }
+  for (var v = 0u; v < p.V; v += COLS) {
+    #for c < COLS: let x$c = logits[base + v + $cu];
+    var next = top;
+    #for c < COLS: next = max(next, x$c);
+    total *= exp(max(top - next, -80.0));
+    #for c < COLS: total += exp(max(x$c - next, -80.0));
+    top = next;
+  }
   norm[m] = vec2f(top, log(total));
   logp[m] = logits[base + targets[m]] - top - log(total);
 }

@@ -89,6 +89,9 @@ fn queryNear(mi: Info, keys: Range) -> bool {
   return near;
 }
 
+// Behind the last query that sees keys of answers, there is no other.
+fn ofAnswers(keys: Range) -> bool { return keys.segments.x > 0u; }
+
 // SKIP: the next turn that is near, from j on, else `end` or more. Where branches are masks and only loops jump
 // (SwiftShader), a turn that `continue` passes over costs as much as any other; elsewhere the loop in the loop does.
 #if SKIP
@@ -101,7 +104,8 @@ fn queryNear(mi: Info, keys: Range) -> bool {
   }
   fn nearRow(begin: u32, end: u32, group: u32, first: u32, lane: u32, keys: Range) -> u32 {
     var row = begin;
-    for (var far = true; far && row < end; row += select(0u, LANES, far)) {
+    let step = select(LANES, end, ofAnswers(keys));
+    for (var far = true; far && row < end; row += select(0u, step, far)) {
       far = !queryNear(info[first + min(row + lane % LANES, end - 1u) / group], keys);
     }
     return row;

@@ -9,8 +9,9 @@ export function logprob({ g }: OpContext, logits: Tensor, target: Tensor): Tenso
   wantShape("logprob", target, [M]);
   const logp = g.output("logp", [M], "f32", logits.requiresGrad);
   const norm = g.temp("logits.norm", [M, 2]);
+  const columns = [8, 4].find((n) => V % n === 0) ?? 1;
   g.dispatch({
-    shader: "logprob_fwd",
+    shader: `logprob_fwd?COLS=${columns}`,
     constants: {},
     uniforms: [M, V],
     bindings: [read(logits), read(target), write(logp), write(norm)],
@@ -24,7 +25,7 @@ export function logprob({ g }: OpContext, logits: Tensor, target: Tensor): Tenso
     if (dlogits.accumulate) throw new Error("logprob: its logits may feed nothing else");
     const columns = V % 4 === 0 ? 4 : 1;
     g.dispatch({
-      shader: `logprob_bwd?COLS=${columns}`,
+      shader: `logprob_bwd?COLS=${columns}&THREADS=${V / columns}`,
       constants: {},
       uniforms: [M, V],
       bindings: [read(logits), read(target), read(norm), read(dlogp), write(dlogits.tensor)],

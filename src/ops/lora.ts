@@ -4,7 +4,7 @@
  * their gradients. dW is never made.
  */
 import { type Dispatch, f32, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
-import type { OpContext } from "./context.ts";
+import type { MatmulVariant, OpContext } from "./context.ts";
 import { type LoraTerm, memberWords, reduceSum } from "./matmul.ts";
 import { lanesOf } from "./variants.ts";
 
@@ -42,6 +42,9 @@ export interface Lora extends LoraFactors {
 
 const WG = 16;
 const PARTS_BYTES = 2 ** 24;
+
+/** Parts of the rows for the factors' gradients: enough to fill a GPU; on a software adapter each has its price. */
+const partsFor = (family: MatmulVariant): number => (family.startsWith("tile") ? 16 : 4);
 
 /** vec4 of a factor's columns that a thread takes: as many as its subgroup loads at once. */
 const tileOf = (lanes: number, rank: number): number => (lanes !== 4 && (rank / 4) % 2 === 0 ? 2 : 1);
@@ -111,7 +114,10 @@ export function loraFactorGrads(ctx: OpContext, x: Tensor, z: Tensor, dy: Tensor
   const { rank, members, shared, factors } = lora;
   const [R, K] = x.shape as [number, number];
   const [, W] = dy.shape as [number, number];
-  const most = Math.max(1, Math.min(16, Math.floor(PARTS_BYTES / (4 * factors.size)), Math.ceil(R / 64)));
+  const most = Math.max(
+    1,
+    Math.min(partsFor(ctx.variants.matmul), Math.floor(PARTS_BYTES / (4 * factors.size)), Math.ceil(R / 64)),
+  );
   shared.parts ??= g.output("lora parts", [most, factors.size]);
   shared.pending = true;
   const { parts } = shared;

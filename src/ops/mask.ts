@@ -3,6 +3,7 @@
  * Token i sees token j when neither is padding, and j ≤ i or both are prefix (image tokens see each other, text is
  * causal), and j is in segment 0 (the shared prompt) or in i's own segment, and both are of one document. So a prompt and
  * its answers fit in one row and the prompt is computed once; and rows of other prompts fit behind it, without padding.
+ * The tokens of a document lie together, and in it those of each answer.
  */
 export const PAD = 0x80000000;
 /** The id of this token is a row of the patch embedding, not of the vocabulary. */

@@ -196,9 +196,9 @@ export function chooseKernel(variants: Variants, product: Product, key: string, 
  * it, a small model's first sample is not.
  */
 function quadFor(product: Product, sizes: Sizes): string | null {
-  const { rows, K, N } = sizes;
+  const { rows, K, N, lora = false } = sizes;
   const heavy = K * N >= 2 ** 16;
-  if (product === "nn" && !heavy && rows * K * N < 2 ** 23) return null;
+  if (product === "nn" && !heavy && rows * K * N < (lora ? 2 ** 20 : 2 ** 23)) return null;
   const large = product === "nn" && rows >= 64 && heavy;
   const names = [
     ...(large ? ["quad-32x64"] : []),

@@ -129,6 +129,43 @@ test.each([
   });
 });
 
+/** Four blocks of 64 queries or keys: a walk over them may not end before the last that counts. */
+test.each([
+  {
+    name: "rows with pictures behind each other",
+    window: 0,
+    tokens: [0, 1, 2].flatMap((document) =>
+      [...times(24, image), ...times(10, text()), ...times(16, text(1)), ...times(16, text(2))].map((token) => ({
+        ...token,
+        document,
+      })),
+    ),
+  },
+  {
+    name: "a window from both answers into their prompt",
+    window: 40,
+    tokens: [...Array(200).keys()].map((t) => {
+      const answer = t < 64 ? 0 : t < 132 ? 1 : 2;
+      return { ...text(answer), position: answer === 2 ? t - 68 : t };
+    }),
+  },
+])("attention over more than one block, $name", ({ name, window, tokens }) => {
+  const shape = { B: 1, T: tokens.length, H: 2, KV: 2, D: 8, window };
+  const info = words(tokens);
+  const pairs = Uint32Array.from([...info].flatMap((word, t) => [word, (tokens[t] as Token).position ?? t]));
+  return checkOp(gpu, {
+    name: `attention ${name}`,
+    inputs: {
+      qkv: { shape: [shape.T, 6 * shape.D] },
+      info: window > 0 ? { shape: [shape.T, 2], data: pairs } : { shape: [shape.T], data: info },
+    },
+    op: (ctx, t) => attention(ctx, t.qkv!, t.info!, shape),
+    reference: ({ qkv }) => reference.attention(apart(qkv!, shape), tokens, shape),
+    sampled: 100,
+    variants: VARIANTS,
+  });
+});
+
 test("a prompt's queries against keys and values in tensors of their own: the same bits as side by side", async () => {
   const shape = { B: 2, T: 23, H: 4, KV: 2, D: 8 };
   const { B, T, H, KV, D } = shape;

@@ -6,13 +6,15 @@ export interface Token {
   readonly segment: number;
   /** Rows that share a sequence do not see each other; 0 if left out. */
   readonly document?: number;
+  /** Its place if left out; what a window is measured in. */
+  readonly position?: number;
 }
 
-/** May token i look at token j? Positions are places; a window of w > 0 ends w − 1 places back. */
+/** May token i look at token j? A window of w > 0 ends w − 1 positions back. */
 export function sees(tokens: readonly Token[], i: number, j: number, window = 0): boolean {
   const [a, b] = [tokens[i] as Token, tokens[j] as Token];
   if (a.pad || b.pad || (a.document ?? 0) !== (b.document ?? 0)) return false;
-  const near = window === 0 || i - j < window;
+  const near = window === 0 || (a.position ?? i) - (b.position ?? j) < window;
   const inOrder = (j <= i && near) || (a.prefix && b.prefix);
   const sameStory = b.segment === 0 || b.segment === a.segment;
   return inOrder && sameStory;
