@@ -3,7 +3,7 @@
 //   loss[m] = weight[m] · (−min(ratio A, clamp(ratio, 1 − ε_low, 1 + ε_high) A) + β kl)
 // dlogp[m] = weight[m] · (−ratio A where that is the smaller one, else 0, + β (1 − exp(reference − logp))).
 // logp, old, reference, advantage, weight, dlogp: (M), weight 0 for padding.  hyper: (β, ε_low, ε_high, 1 if old is logp).
-// out: (M,4) of (loss, kl, 1 if clipped, ratio).  Not finite: a gradient of 1e30, which adamw refuses.  One thread per token.
+// out: (M,4) of (loss, kl, 1 if clipped, logp).  Not finite: a gradient of 1e30, which adamw refuses.  One thread per token.
 struct P { M: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> logp: array<f32>;
@@ -24,7 +24,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
   let A = term[m].x;
   let weight = term[m].y;
   if (weight == 0.0) {
-    out[m] = vec4f();
+    out[m] = vec4f(0.0, 0.0, 0.0, logp[m]);
     dlogp[m] = 0.0;
     return;
   }
@@ -41,7 +41,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
     kl = e - gap - 1.0;
     dkl = 1.0 - e;
   }
-  out[m] = vec4f(weight * (beta * kl - min(ratio * A, bounded * A)), kl, select(0.0, 1.0, clipped), ratio);
+  out[m] = vec4f(weight * (beta * kl - min(ratio * A, bounded * A)), kl, select(0.0, 1.0, clipped), logp[m]);
   let sound = finite(logp[m]) && finite(before) && finite(A) && (beta == 0.0 || finite(reference[m]));
   dlogp[m] = select(1e30, weight * (beta * dkl - select(ratio * A, 0.0, clipped)), sound);
 }

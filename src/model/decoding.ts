@@ -198,10 +198,9 @@ export class Decoding {
   private start(prompts: readonly Prompt[], first: number, sampling: Sampling): number[] {
     const { G, K, TP, pictures } = this.shape;
     const { config } = this.policy.weights;
-    // The packing of training with the whole prompt in front: an answer of one token puts the last prompt token last.
     const packed = pack(
       config,
-      prompts.map(({ picture, prompt }) => ({ picture, prompt: [...prompt, 0], answers: [] })),
+      prompts.map(({ picture, prompt }) => ({ picture, prompt, answers: [] })),
       { B: G, T: TP, M: 1, S: 1, pictures },
     );
     const lengths = Array.from({ length: G }, (_, b) => {

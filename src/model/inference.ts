@@ -80,8 +80,8 @@ export function decodePrompts(
   }
   const layer = tensors.layers[top] as LayerTensors;
   const { q: all, cache } = append(top, layer);
-  const x = gatherRows(ctx, embedded, last, null);
-  const q = gatherRows(ctx, all, last, null);
+  const x = gatherRows(ctx, embedded, last);
+  const q = gatherRows(ctx, all, last);
   afterAttention(ctx, config, layer, x, attentionDecode(ctx, q, cache, ends, shape));
   return x;
 }

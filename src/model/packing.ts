@@ -1,11 +1,12 @@
 /**
  * Turns prompts and answers into the arrays that a plan reads. One row holds a prompt and any number of answers to it:
  *
- *   [image tokens][prompt without its last token][last prompt token, answer 1 without its last token][same, answer 2]…
- *    segment 0, see each other   segment 0           segment 1                                        segment 2
+ *   [image tokens][prompt][answer 1 without its last token][answer 2 without its last token]…
+ *    segment 0              segment 1                        segment 2
+ *    see each other
  *
- * Every answer predicts its n tokens from its own copy of the last prompt token on, so the rows whose logits are needed
- * are distinct, the prompt is computed once, and positions are those of the unpacked sequence.
+ * Every answer's first token is predicted by the last token of the prompt, the others by the token before them. So the
+ * prompt is computed once, an answer of one token costs no token at all, and positions are those of the unpacked sequence.
  *
  * A sequence of T tokens holds one such row and padding, or, padding-free, several rows one behind the other, which the
  * mask keeps apart as documents.
@@ -40,16 +41,15 @@ export interface Packed {
   readonly pos: Uint32Array;
   /** (B · patches, channels · patch²), values 0…1. */
   readonly patches: Float32Array | null;
-  /** (M): row of the token that predicts, and its inverse (B·T). */
+  /** (M): token that predicts. Its inverse: (B·T), what each token predicts first, and (M), what its token predicts next. */
   readonly index: Uint32Array;
   readonly inverse: Uint32Array;
+  readonly next: Uint32Array;
   readonly target: Uint32Array;
   /** (M): answer of each predicted token; (S,2): its first and one past its last. */
   readonly owner: Uint32Array;
   readonly span: Uint32Array;
-  /** For the gradient of the embedding. */
-  readonly order: Uint32Array;
-  readonly start: Uint32Array;
+  /** (B · patches): token of each patch. */
   readonly patchRow: Uint32Array | null;
 }
 
@@ -57,9 +57,8 @@ export interface Packed {
 export function rowLength(config: ModelConfig, row: PackedRow): number {
   return (
     (row.picture ? imageTokens(config) : 0) +
-    row.prompt.length -
-    1 +
-    row.answers.reduce((sum, answer) => sum + answer.length, 0)
+    row.prompt.length +
+    row.answers.reduce((sum, answer) => sum + Math.max(0, answer.length - 1), 0)
   );
 }
 
@@ -177,6 +176,7 @@ export function pack(config: ModelConfig, rows: readonly PackedRow[], shape: Pac
   const patchRow = pictures ? new Uint32Array(most * count).fill(NONE) : null;
   const index = new Uint32Array(M).fill(NONE);
   const inverse = new Uint32Array(B * T).fill(NONE);
+  const next = new Uint32Array(M).fill(NONE);
   const target = new Uint32Array(M);
   const owner = new Uint32Array(M).fill(NONE);
   const span = new Uint32Array(S * 2);
@@ -211,17 +211,21 @@ export function pack(config: ModelConfig, rows: readonly PackedRow[], shape: Pac
         put(b * count + i, info(0, IMAGE | PREFIX), position++);
       }
     }
-    for (const token of row.prompt.slice(0, -1)) put(known(token), info(0), position++);
-    const last = known(row.prompt[row.prompt.length - 1] as number);
+    for (const token of row.prompt) put(known(token), info(0), position++);
+    const last = t - 1;
+    let first = NONE; // the newest of the tokens that the prompt predicts
     for (const [a, answer] of row.answers.entries()) {
       span[2 * s] = m;
       for (const [i, token] of answer.entries()) {
-        index[m] = t;
-        inverse[t] = m;
+        if (i > 0) put(answer[i - 1] as number, info(a + 1), position + i - 1);
+        const from = i === 0 ? last : t - 1;
+        index[m] = from;
+        if (i > 0 || first === NONE) inverse[from] = m;
+        else next[first] = m;
+        if (i === 0) first = m;
         target[m] = known(token);
         owner[m] = s;
         m++;
-        put(i === 0 ? last : (answer[i - 1] as number), info(a + 1), position + i);
       }
       span[2 * s + 1] = m;
       s++;
@@ -236,22 +240,23 @@ export function pack(config: ModelConfig, rows: readonly PackedRow[], shape: Pac
     patches,
     index,
     inverse,
+    next,
     target,
     owner,
     span,
-    ...sortTokens(config, { id, info: words }),
     patchRow,
   };
 }
 
 /** Several packs one behind the other, as if their rows were one: all but owners and spans, which stay those of each. */
-export function joinPacked(config: ModelConfig, packs: readonly Packed[]): Omit<Packed, "owner" | "span"> {
+export function joinPacked(packs: readonly Packed[]): Omit<Packed, "owner" | "span"> {
   if (packs.length === 1) return packs[0] as Packed;
   const count = (of: (pack: Packed) => number) => packs.reduce((sum, pack) => sum + of(pack), 0);
   const [R, M] = [count(({ id }) => id.length), count(({ index }) => index.length)];
   const patchCount = count(({ patchRow }) => patchRow?.length ?? 0);
   const words = (size: number) => new Uint32Array(size);
-  const all = { id: words(R), info: words(R), pos: words(R), index: words(M), inverse: words(R), target: words(M) };
+  const rows = { id: words(R), info: words(R), pos: words(R), inverse: words(R) };
+  const all = { ...rows, index: words(M), next: words(M), target: words(M) };
   const patchRow = patchCount > 0 ? words(patchCount) : null;
   const patches = patchCount > 0 ? new Float32Array(count(({ patches }) => patches?.length ?? 0)) : null;
   let [row, m, patch, pixel] = [0, 0, 0, 0];
@@ -266,6 +271,7 @@ export function joinPacked(config: ModelConfig, packs: readonly Packed[]): Omit<
     all.pos.set(pack.pos, row);
     all.inverse.set(moved(pack.inverse, m), row);
     all.index.set(moved(pack.index, row), m);
+    all.next.set(moved(pack.next, m), m);
     all.target.set(pack.target, m);
     if (pack.patchRow) patchRow?.set(moved(pack.patchRow, row), patch);
     if (pack.patches) patches?.set(pack.patches, pixel);
@@ -274,16 +280,16 @@ export function joinPacked(config: ModelConfig, packs: readonly Packed[]): Omit<
     patch += pack.patchRow?.length ?? 0;
     pixel += pack.patches?.length ?? 0;
   }
-  return { ...all, ...sortTokens(config, all), patches, patchRow };
+  return { ...all, patches, patchRow };
 }
 
-const sortTokens = (config: ModelConfig, { id, info }: { readonly id: Uint32Array; readonly info: Uint32Array }) =>
+/** Tokens in the order of their ids, for the gradient of the embedding: see `sortById`. */
+export const sortTokens = (config: ModelConfig, { id, info }: Pick<Packed, "id" | "info">) =>
   sortById(id, config.vocab_size, (place) => ((info[place] as number) & (PAD | IMAGE)) === 0);
 
 /**
  * Places of tokens sorted by id: those of token v stand in `order` from start[v] up to start[v + 1], rising. `order` is
- * as long as `id`, `start` one longer than the vocabulary. Places where `isToken` is false are left out.
- * For the gradient of the embedding. Throws if a token lies outside the vocabulary.
+ * as long as `id`, `start` one longer than the vocabulary. Places where `isToken` is false are left out. Throws if a token lies outside the vocabulary.
  */
 export function sortById(
   id: Uint32Array,

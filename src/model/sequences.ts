@@ -2,12 +2,11 @@
 import type { Graph, Tensor } from "../gpu/graph.ts";
 import type { Plan } from "../gpu/plan.ts";
 import type { OpContext } from "../ops/context.ts";
-import { gatherRows } from "../ops/embedding.ts";
 import { headLogprob } from "../ops/logprob.ts";
 import { rmsnorm } from "../ops/rmsnorm.ts";
 import { imageTokens, type ModelConfig } from "./config.ts";
 import { decodeSequences } from "./decoder.ts";
-import { joinPacked, type Packed, type PackShape, rowsOf } from "./packing.ts";
+import { joinPacked, type Packed, type PackShape, rowsOf, sortTokens } from "./packing.ts";
 import type { DecoderTensors } from "./weights.ts";
 
 /** One group's share of the predicted tokens. */
@@ -26,13 +25,19 @@ export interface SequenceInputs {
   readonly patches: Tensor | null;
   readonly index: Tensor;
   readonly inverse: Tensor;
+  readonly next: Tensor;
   readonly target: Tensor;
-  readonly order: Tensor;
-  readonly start: Tensor;
-  readonly patchRow: Tensor | null;
+  /** Where the embeddings are trained, for their gradient: see EmbedInputs. */
+  readonly trained: { readonly order: Tensor; readonly start: Tensor; readonly patchRow: Tensor | null } | null;
 }
 
-export function sequenceInputs(g: Graph, config: ModelConfig, shapes: readonly PackShape[]): SequenceInputs {
+/** `trained`: the embeddings have a gradient. */
+export function sequenceInputs(
+  g: Graph,
+  config: ModelConfig,
+  shapes: readonly PackShape[],
+  trained: boolean,
+): SequenceInputs {
   const total = (count: (shape: PackShape) => number) => shapes.reduce((sum, shape) => sum + count(shape), 0);
   const R = total(({ B, T }) => B * T);
   const M = total(({ M }) => M);
@@ -47,10 +52,15 @@ export function sequenceInputs(g: Graph, config: ModelConfig, shapes: readonly P
     patches: patches > 0 ? g.input("patches", [patches, width]) : null,
     index: u32("index", M),
     inverse: u32("inverse", R),
+    next: u32("next", M),
     target: u32("target", M),
-    order: u32("order", R),
-    start: u32("start", config.vocab_size + 1),
-    patchRow: patches > 0 ? u32("patchRow", patches) : null,
+    trained: trained
+      ? {
+          order: u32("order", R),
+          start: u32("start", config.vocab_size + 1),
+          patchRow: patches > 0 ? u32("patchRow", patches) : null,
+        }
+      : null,
   };
 }
 
@@ -62,12 +72,13 @@ export function sequenceLogprobs(
   inputs: SequenceInputs,
   table: Tensor,
 ): Tensor {
-  const { parts, patchRow, ...rest } = inputs;
-  const embedded = { ...rest, ...(patchRow ? { patchRow } : {}), table };
+  const { parts, trained, ...rest } = inputs;
+  const { patchRow = null, ...order } = trained ?? {};
+  const embedded = { ...rest, ...order, ...(patchRow ? { patchRow } : {}), table };
   const batches = parts.map(({ shape: { B, T } }) => ({ B, T }));
   const hidden = decodeSequences(ctx, config, tensors, embedded, batches);
-  const rows = gatherRows(ctx, hidden, inputs.index, inputs.inverse);
-  return headLogprob(ctx, rmsnorm(ctx, rows, tensors.norm, config.rms_norm_eps), tensors.head, inputs.target);
+  const predicting = rmsnorm(ctx, hidden, tensors.norm, config.rms_norm_eps, inputs);
+  return headLogprob(ctx, predicting, tensors.head, inputs.target);
 }
 
 /** `packed`: one for every part. */
@@ -82,21 +93,15 @@ export function writeSequences(
     plan.write(owner, own.owner);
     plan.write(span, own.span);
   }
-  const all = joinPacked(config, packed);
-  for (const name of [
-    "id",
-    "info",
-    "pos",
-    "patches",
-    "index",
-    "inverse",
-    "target",
-    "order",
-    "start",
-    "patchRow",
-  ] as const) {
-    const tensor = inputs[name];
-    const data = all[name];
+  const all = joinPacked(packed);
+  const put = (tensor: Tensor | null, data: Float32Array | Uint32Array | null) => {
     if (tensor && data) plan.write(tensor, data);
-  }
+  };
+  for (const name of ["id", "info", "pos", "patches", "index", "inverse", "next", "target"] as const)
+    put(inputs[name], all[name]);
+  if (!inputs.trained) return;
+  const { order, start } = sortTokens(config, all);
+  put(inputs.trained.order, order);
+  put(inputs.trained.start, start);
+  put(inputs.trained.patchRow, all.patchRow);
 }

@@ -73,22 +73,11 @@ function gatherInto({ g }: OpContext, x: Tensor, index: Tensor, y: Tensor, accum
   });
 }
 
-/**
- * y(M,C) = rows of x(R,C) at distinct `index` (M, NONE: zeros). `inverse` (R): where row r went, NONE if nowhere; only
- * the gradient needs it.
- */
-export function gatherRows(ctx: OpContext, x: Tensor, index: Tensor, inverse: Tensor | null): Tensor {
-  const { g } = ctx;
-  const [R, C] = x.shape as [number, number];
-  if (inverse) wantShape("gather", inverse, [R]);
-  else if (x.requiresGrad) throw new Error(`gather ${x.name}: its gradient needs the inverse index`);
-  const y = g.temp(`rows(${x.name})`, [index.size, C], x.requiresGrad);
+/** y(M,C) = rows of x(R,C) at `index` (M, NONE: zeros). Forward only. */
+export function gatherRows(ctx: OpContext, x: Tensor, index: Tensor): Tensor {
+  if (x.requiresGrad) throw new Error(`gather ${x.name}: it has no gradient`);
+  const [, C] = x.shape as [number, number];
+  const y = ctx.g.temp(`rows(${x.name})`, [index.size, C]);
   gatherInto(ctx, x, index, y, false);
-  g.onBackward(() => {
-    const dy = g.gradOf(y);
-    if (!dy || !x.requiresGrad || !inverse) return;
-    const dx = g.gradFor(x);
-    gatherInto(ctx, dy, inverse, dx.tensor, dx.accumulate);
-  });
   return y;
 }

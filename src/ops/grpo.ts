@@ -1,7 +1,6 @@
 /** Group-relative policy optimisation (Shao 2024, arXiv 2402.03300), with the loss types of TRL's GRPOTrainer. */
 import { grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
-import { sequenceSums } from "./preference.ts";
 
 /** How token losses become one number: see `tokenWeights`. */
 export const GRPO_LOSS_TYPES = ["grpo", "bnpo", "dr_grpo", "dapo"] as const;
@@ -33,7 +32,6 @@ export function tokenWeights(type: GrpoLossType, lengths: readonly number[], max
 }
 
 export interface GrpoInputs {
-  readonly span: Tensor; // (S,2) u32: rows of logp that belong to each answer
   readonly old: Tensor; // (M): log-probs under the policy that sampled
   readonly reference: Tensor; // (M): log-probs under the reference, read if β is not 0
   readonly term: Tensor; // (M,2): advantage of the token's answer and the token's weight, 0 for padding
@@ -42,20 +40,13 @@ export interface GrpoInputs {
 
 /**
  * L = Σ_m weight_m (−min(ρ A, clip(ρ) A) + β kl), ρ = exp(logp − old), over logp: (M). Writes its gradient to dlogp: (M).
- * Returns sums: (S) = log π of every answer, and each: (M,4) = loss, kl, clipped, ρ of every token.
+ * Returns (M,4): loss, kl, clipped, logp of every token, kept.
  */
-export function grpoLoss(
-  ctx: OpContext,
-  logp: Tensor,
-  dlogp: Tensor,
-  inputs: GrpoInputs,
-): { sums: Tensor; each: Tensor } {
-  const { g } = ctx;
+export function grpoLoss({ g }: OpContext, logp: Tensor, dlogp: Tensor, inputs: GrpoInputs): Tensor {
   const M = logp.size;
   wantShape("grpo", inputs.old, [M]);
   wantShape("grpo", inputs.reference, [M]);
   wantShape("grpo", inputs.term, [M, 2]);
-  const sums = sequenceSums(ctx, logp, inputs.span);
   const each = g.output("grpo", [M, 4]);
   g.dispatch({
     shader: "grpo_loss",
@@ -73,5 +64,5 @@ export function grpoLoss(
     workgroups: grid(M, 64),
     flops: 20 * M,
   });
-  return { sums, each };
+  return each;
 }

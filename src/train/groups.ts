@@ -255,16 +255,15 @@ function traceGrpo(ctx: OpContext, inputs: SequencePart, { logp, dlogp }: Logpro
   const { g } = ctx;
   const { M } = inputs.shape;
   const t = {
-    span: inputs.span,
     old: g.input("old", [M]),
     reference: g.input("reference", [M]),
     term: g.input("term", [M, 2]),
     hyper: g.input("loss", [4]),
   };
-  const { sums, each } = grpoLoss(ctx, logp, dlogp, t);
+  const each = grpoLoss(ctx, logp, dlogp, t);
   return {
     shape: inputs.shape,
-    outputs: [sums, each],
+    outputs: [each],
     write(plan, group) {
       const of = group as GrpoGroup;
       if (of.beta !== 0 && of.reference === null) throw new Error("GRPO with beta > 0 needs the reference's log-probs");
@@ -284,17 +283,23 @@ function traceGrpo(ctx: OpContext, inputs: SequencePart, { logp, dlogp }: Logpro
       plan.write(t.hyper, new Float32Array([of.beta, of.low, of.high, of.old === null ? 1 : 0]));
     },
     result(group, read) {
-      const values = read[1] as Float32Array;
-      const count = group.rows.reduce((n, row) => n + row.answers.reduce((m, answer) => m + answer.length, 0), 0);
-      const total = (column: number) => {
+      const values = read[0] as Float32Array;
+      let count = 0;
+      const total = (column: number, from = 0) => {
         let sum = 0;
-        for (let m = 0; m < count; m++) sum += values[4 * m + column] as number;
+        for (let m = from; m < count; m++) sum += values[4 * m + column] as number;
         return sum;
       };
+      const sums = group.rows.flatMap(({ answers }) =>
+        answers.map(({ length }) => {
+          count += length;
+          return total(3, count - length);
+        }),
+      );
       return {
         ...NOTHING,
         loss: total(0),
-        sums: firstOf(read[0], answersOf(group)),
+        sums,
         tokens: { kl: total(1), clipped: total(2), count },
       };
     },

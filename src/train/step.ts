@@ -171,6 +171,7 @@ export class Trainer {
         g,
         config,
         together.map(({ shape }) => shape),
+        trainable.lora === null,
       );
       const logp = sequenceLogprobs(ctx, config, tensors, inputs, table);
       const dlogp = g.temp("dlogp", logp.shape);
@@ -422,7 +423,7 @@ export class Scorer {
     const tensors = this.weights.bind(g, this.options);
     const rope = ropeTable(shape.T, config.head_dim, config.rope_theta);
     const table = g.input("rope", [shape.T, 2, config.head_dim / 2]);
-    const inputs = sequenceInputs(g, config, [shape]);
+    const inputs = sequenceInputs(g, config, [shape], false);
     const logp = sequenceLogprobs(ctx, config, tensors, inputs, table);
     return compile("log-probs", g, this.runtime.device, this.runtime.pipelines).then((plan) => {
       plan.write(table, rope);

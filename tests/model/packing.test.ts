@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { rngFor } from "../../src/base/rng.ts";
 import { imageTokens } from "../../src/model/config.ts";
-import { type PackedRow, pack, rowLength, shapeFor } from "../../src/model/packing.ts";
+import { type PackedRow, pack, rowLength, shapeFor, sortTokens } from "../../src/model/packing.ts";
 import { IMAGE, info, NONE, PAD, PREFIX } from "../../src/ops/mask.ts";
 import { Scorer } from "../../src/train/step.ts";
 import { openTestGpu } from "../gpu/open.ts";
@@ -14,20 +14,27 @@ const gpu = await openTestGpu();
 test("one row, by hand: prompt 5 6 7, answers 8 9 and 10", () => {
   const config = tinyConfig();
   const row: PackedRow = { picture: null, prompt: [5, 6, 7], answers: [[8, 9], [10]] };
-  expect(rowLength(config, row)).toBe(5);
-  const packed = pack(config, [row], { B: 1, T: 7, M: 4, S: 3, pictures: false });
-  expect([...packed.id]).toEqual([5, 6, 7, 8, 7, 0, 0]);
-  expect([...packed.pos]).toEqual([0, 1, 2, 3, 2, 0, 0]);
-  expect([...packed.info]).toEqual([0, 0, 1, 1, 2, PAD, PAD]);
-  expect([...packed.index]).toEqual([2, 3, 4, NONE]);
-  expect([...packed.inverse]).toEqual([NONE, NONE, 0, 1, 2, NONE, NONE]);
+  expect(rowLength(config, row)).toBe(4);
+  const packed = pack(config, [row], { B: 1, T: 6, M: 4, S: 3, pictures: false });
+  expect([...packed.id]).toEqual([5, 6, 7, 8, 0, 0]);
+  expect([...packed.pos]).toEqual([0, 1, 2, 3, 0, 0]);
+  expect([...packed.info]).toEqual([0, 0, 0, 1, PAD, PAD]);
+  // 7 predicts the first token of both answers, 8 the second one of the first.
+  expect([...packed.index]).toEqual([2, 3, 2, NONE]);
+  expect([...packed.inverse]).toEqual([NONE, NONE, 0, 1, NONE, NONE]);
+  expect([...packed.next]).toEqual([2, NONE, NONE, NONE]);
   expect([...packed.target].slice(0, 3)).toEqual([8, 9, 10]);
   expect([...packed.owner]).toEqual([0, 0, 1, NONE]);
   expect([...packed.span]).toEqual([0, 2, 2, 3, 3, 3]);
   expect(packed.patches).toBeNull();
-  // Rows sorted by token: 5 at 0, 6 at 1, 7 at 2 and 4, 8 at 3.
-  expect([...packed.order].slice(0, 5)).toEqual([0, 1, 2, 4, 3]);
-  expect([5, 6, 7, 8, 9].map((token) => packed.start[token])).toEqual([0, 1, 2, 4, 5]);
+});
+
+test("tokens in the order of their ids, for the gradient of the embedding: by hand", () => {
+  const config = tinyConfig();
+  const row: PackedRow = { picture: null, prompt: [7, 5, 7], answers: [[6, 8]] };
+  const { order, start } = sortTokens(config, pack(config, [row], { B: 1, T: 6, M: 4, S: 1, pictures: false }));
+  expect([...order].slice(0, 4)).toEqual([1, 3, 0, 2]);
+  expect([4, 5, 6, 7, 8, 9].map((token) => start[token])).toEqual([0, 0, 1, 2, 4, 4]);
 });
 
 test("a picture stands in front: its tokens are prefix, its patches are (channel, row, column)", () => {
@@ -41,7 +48,7 @@ test("a picture stands in front: its tokens are prefix, its patches are (channel
   const shape = shapeFor(config, rows);
   expect(shape).toEqual({ B: 2, T: 8, M: 64, S: 2, pictures: true });
   const packed = pack(config, rows, shape);
-  expect([...packed.info].slice(8, 8 + count + 2)).toEqual([...Array(count).fill(info(0, IMAGE | PREFIX)), 1, PAD]);
+  expect([...packed.info].slice(8, 8 + count + 2)).toEqual([...Array(count).fill(info(0, IMAGE | PREFIX)), 0, PAD]);
   expect([...packed.id].slice(8, 8 + count)).toEqual([4, 5, 6, 7]);
   expect([...packed.pos].slice(8, 8 + count + 1)).toEqual([0, 1, 2, 3, 4]);
   expect([...(packed.patchRow ?? [])]).toEqual([NONE, NONE, NONE, NONE, 8, 9, 10, 11]);

@@ -4,6 +4,7 @@ import { rngFor } from "../../src/base/rng.ts";
 import { Graph, type Tensor } from "../../src/gpu/graph.ts";
 import { compile } from "../../src/gpu/plan.ts";
 import type { MatmulVariant, OpContext } from "../../src/ops/context.ts";
+import { NONE } from "../../src/ops/mask.ts";
 import { reduceSum } from "../../src/ops/matmul.ts";
 import type { TestGpu } from "../gpu/open.ts";
 
@@ -61,6 +62,20 @@ function expectClose(
     worst.error,
     `${label}: worst element [${worst.index}]: got ${worst.got}, want ${worst.want}`,
   ).toBeLessThanOrEqual(tolerance);
+}
+
+/** M of R rows, some of them several times, every fifth place empty; `inverse` and `next` say where each row went. */
+export function someRows(R: number, M: number) {
+  const rng = rngFor(6, R, M);
+  const rows = Array.from({ length: M }, (_, m) => (m % 5 === 4 ? null : rng.int(R)));
+  const inverse = new Uint32Array(R).fill(NONE);
+  const next = new Uint32Array(M).fill(NONE);
+  for (const [m, r] of [...rows.entries()].reverse()) {
+    if (r === null) continue;
+    next[m] = inverse[r] as number;
+    inverse[r] = m;
+  }
+  return { rows, index: Uint32Array.from(rows, (r) => r ?? NONE), inverse, next };
 }
 
 /** Copies a temporary so that the host can read it. */

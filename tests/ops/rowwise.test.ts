@@ -9,12 +9,13 @@ import { transpose } from "../../src/ops/matmul.ts";
 import { rmsnorm } from "../../src/ops/rmsnorm.ts";
 import { rope, ropeTable } from "../../src/ops/rope.ts";
 import { openTestGpu } from "../gpu/open.ts";
+import { gather } from "../reference/embed.ts";
 import * as linears from "../reference/linear.ts";
 import * as logprobs from "../reference/logprob.ts";
 import * as norms from "../reference/rmsnorm.ts";
 import * as ropes from "../reference/rope.ts";
 import * as swiglus from "../reference/swiglu.ts";
-import { checkOp, keep } from "./check.ts";
+import { checkOp, keep, someRows } from "./check.ts";
 
 const gpu = await openTestGpu();
 
@@ -41,6 +42,30 @@ test.each(QUADS)("rmsnorm (%i,%i)", (R, C) =>
     reference: ({ x, w }) => norms.rmsnorm(x!, w!, R, C, 1e-3),
   }),
 );
+
+test.each([
+  [5, 4, 3],
+  [65, 20, 20],
+  [40, 68, 40],
+])("rmsnorm of rows: (%i,%i), %i of them, some twice, some places empty", (N, C, R) => {
+  const { rows, index, inverse, next } = someRows(N, R);
+  return checkOp(gpu, {
+    name: `rmsnorm rows ${N} ${C} ${R}`,
+    inputs: {
+      x: { shape: [N, C] },
+      w: { shape: [C] },
+      index: { shape: [R], data: index },
+      inverse: { shape: [N], data: inverse },
+      next: { shape: [R], data: next },
+    },
+    op: (ctx, t) => {
+      const taken = { index: t.index!, inverse: t.inverse!, next: t.next! };
+      const once = () => rmsnorm(ctx, t.x!, t.w!, 1e-3, taken);
+      return addResidual(ctx, once(), once()); // the second adds to the gradients of the first
+    },
+    reference: ({ x, w }) => norms.rmsnorm(gather(x!, rows, C), w!, R, C, 1e-3).map((value) => 2 * value),
+  });
+});
 
 /** W·norm(x), as in the decoder: what is added to the residual comes out of a linear layer. */
 const block = (ctx: OpContext, x: Tensor, weight: Tensor, w: Tensor) => {

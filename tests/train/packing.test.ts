@@ -88,18 +88,18 @@ test("rows behind each other, by hand: longest first, documents numbered, positi
   const text = tinyConfig();
   const rows: PackedRow[] = [
     { picture: null, prompt: [5, 6], answers: [[8]] },
-    { picture: null, prompt: [7], answers: [[9, 10], [11]] },
+    { picture: null, prompt: [7], answers: [[9, 12, 10], [11]] },
   ];
-  const packed = pack(text, rows, { B: 1, T: 6, M: 4, S: 3, pictures: false, rows: 2 });
-  expect([...packed.id]).toEqual([7, 9, 7, 5, 6, 0]);
-  expect([...packed.pos]).toEqual([0, 1, 0, 0, 1, 0]);
+  const packed = pack(text, rows, { B: 1, T: 6, M: 5, S: 3, pictures: false, rows: 2 });
+  expect([...packed.id]).toEqual([7, 9, 12, 5, 6, 0]);
+  expect([...packed.pos]).toEqual([0, 1, 2, 0, 1, 0]);
   const second = document(1);
-  expect([...packed.info]).toEqual([info(1), info(1), info(2), info(0) | second, info(1) | second, PAD]);
+  expect([...packed.info]).toEqual([info(0), info(1), info(1), info(0) | second, info(0) | second, PAD]);
   // Predicted tokens stay in the order of the rows.
-  expect([...packed.index]).toEqual([4, 0, 1, 2]);
-  expect([...packed.target]).toEqual([8, 9, 10, 11]);
-  expect([...packed.span]).toEqual([0, 1, 1, 3, 3, 4]);
-  expect(() => pack(text, rows, { B: 1, T: 4, M: 4, S: 3, pictures: false, rows: 2 })).toThrow(
+  expect([...packed.index]).toEqual([4, 0, 1, 2, 0]);
+  expect([...packed.target]).toEqual([8, 9, 12, 10, 11]);
+  expect([...packed.span]).toEqual([0, 1, 1, 4, 4, 5]);
+  expect(() => pack(text, rows, { B: 1, T: 4, M: 5, S: 3, pictures: false, rows: 2 })).toThrow(
     "the rows need 2 sequences of 4 tokens, the plan has 1",
   );
 });
