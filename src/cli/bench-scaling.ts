@@ -36,6 +36,8 @@ export interface Comparison {
   readonly secondMs: number;
   /** Time of the second over that of the first: median over the rounds. */
   readonly ratio: number;
+  /** The same of the CPU time of all threads: a software adapter's work without its waiting. */
+  readonly cpuRatio: number;
   /** What the numbers of operations say: of computed tokens, or one forward pass more in three. */
   readonly expected: number;
 }
@@ -88,21 +90,29 @@ const sizeOf: Readonly<Record<string, (sizes: Base) => number>> = {
   width: ({ width }) => width,
 };
 
-/** Runs of several sessions in turns, the first one of each not counted but handed to `look`: milliseconds by session. */
+/** Milliseconds of each run: by the clock, and of all threads of this process. */
+interface Times {
+  readonly clock: number[];
+  readonly cpu: number[];
+}
+
+/** Runs of several sessions in turns, the first one of each not counted but handed to `look`; times by session. */
 async function inTurns(
   sessions: readonly Session[],
   rounds: number,
   look: (results: readonly (readonly number[])[]) => void = () => {},
-): Promise<number[][]> {
+): Promise<Times[]> {
   const results: (readonly number[])[] = [];
   for (const session of sessions) results.push(await session.run());
   look(results);
-  const times = sessions.map((): number[] => []);
+  const times = sessions.map((): Times => ({ clock: [], cpu: [] }));
   for (let round = 0; round < rounds; round++)
     for (const [i, session] of sessions.entries()) {
-      const began = performance.now();
+      const [began, before] = [performance.now(), process.cpuUsage()];
       await session.run();
-      times[i]?.push(performance.now() - began);
+      const { user, system } = process.cpuUsage(before);
+      times[i]?.clock.push(performance.now() - began);
+      times[i]?.cpu.push((user + system) / 1e3);
     }
   for (const session of sessions) await session.close();
   return times;
@@ -122,7 +132,7 @@ export async function scalingCurves(node: NodeRuntime, rounds: number, note: (li
       axis,
       points: works.map((work, i) => ({
         size: size(sizes[i] as Base),
-        ms: median(times[i] as number[]),
+        ms: median((times[i] as Times).clock),
         flops: flopsOf(work),
       })),
     });
@@ -220,12 +230,14 @@ export async function comparisons(
   const compare = async (name: string, pair: readonly [Session, Session], expected: number, steps = 1) => {
     note(name);
     const times = await inTurns(pair, rounds, (results) => sameLoss(name, results));
-    const [first, second] = times as [number[], number[]];
+    const [first, second] = times as [Times, Times];
+    const ratio = (of: keyof Times) => median(second[of].map((ms, i) => ms / (first[of][i] as number)));
     results.push({
       name,
-      firstMs: median(first) / steps,
-      secondMs: median(second) / steps,
-      ratio: median(second.map((ms, i) => ms / (first[i] as number))),
+      firstMs: median(first.clock) / steps,
+      secondMs: median(second.clock) / steps,
+      ratio: ratio("clock"),
+      cpuRatio: ratio("cpu"),
       expected,
     });
   };
@@ -295,13 +307,18 @@ export function curveRows(curves: readonly Curve[]): string[][] {
 
 /** Rows of a table, head first. */
 export function comparisonRows(results: readonly Comparison[]): string[][] {
-  const rows = results.map(({ name, firstMs, secondMs, ratio, expected }) => [
+  const reached = (ratio: number, expected: number) => `${((100 * ratio) / expected).toFixed(0)}%`;
+  const rows = results.map(({ name, firstMs, secondMs, ratio, cpuRatio, expected }) => [
     name,
     `${firstMs.toFixed(1)} ms`,
     `${secondMs.toFixed(1)} ms`,
     `${ratio.toFixed(2)}×`,
     `${expected.toFixed(2)}×`,
-    `${((100 * ratio) / expected).toFixed(0)}%`,
+    reached(ratio, expected),
+    reached(cpuRatio, expected),
   ]);
-  return [["what", "first", "second", "ratio of times", "ratio of operations", "reached"], ...rows];
+  return [
+    ["what", "first", "second", "ratio of times", "ratio of operations", "reached", "reached in CPU time"],
+    ...rows,
+  ];
 }
