@@ -198,11 +198,8 @@ export class Decoding {
   private start(prompts: readonly Prompt[], first: number, sampling: Sampling): number[] {
     const { G, K, TP, pictures } = this.shape;
     const { config } = this.policy.weights;
-    const packed = pack(
-      config,
-      prompts.map(({ picture, prompt }) => ({ picture, prompt, answers: [] })),
-      { B: G, T: TP, M: 1, S: 1, pictures },
-    );
+    const rows = prompts.map(({ picture, prompt }) => ({ picture, prompt, answers: [] }));
+    const packed = pack(config, [{ rows, shape: { B: G, T: TP, M: 1, S: 1, pictures } }]);
     const lengths = Array.from({ length: G }, (_, b) => {
       let length = TP;
       while (length > 1 && ((packed.info[b * TP + length - 1] as number) & PAD) !== 0) length--;

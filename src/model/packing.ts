@@ -35,22 +35,38 @@ export interface PackShape {
 /** Rows that a plan takes. */
 export const rowsOf = ({ B, rows }: PackShape): number => rows ?? B;
 
-export interface Packed {
+/** Rows that go through the model with those of other parts, one part behind the other. */
+export interface PackPart {
+  readonly rows: readonly PackedRow[];
+  readonly shape: PackShape;
+}
+
+/** Tokens (R = Σ B·T), predicted tokens (M = Σ M) and patches (P) of all parts. */
+interface Places {
   readonly id: Uint32Array;
   readonly info: Uint32Array;
   readonly pos: Uint32Array;
-  /** (B · patches, channels · patch²), values 0…1. */
+  /** (P, channels · patch²), values 0…1. */
   readonly patches: Float32Array | null;
-  /** (M): token that predicts. Its inverse: (B·T), what each token predicts first, and (M), what its token predicts next. */
+  /** (M): token that predicts. Its inverse: (R), what each token predicts first, and (M), what its token predicts next. */
   readonly index: Uint32Array;
   readonly inverse: Uint32Array;
   readonly next: Uint32Array;
   readonly target: Uint32Array;
+  /** (P): token of each patch. */
+  readonly patchRow: Uint32Array | null;
+}
+
+/** One part's answers, counted from its own first. */
+export interface PackedAnswers {
   /** (M): answer of each predicted token; (S,2): its first and one past its last. */
   readonly owner: Uint32Array;
   readonly span: Uint32Array;
-  /** (B · patches): token of each patch. */
-  readonly patchRow: Uint32Array | null;
+}
+
+export interface Packed extends Places {
+  /** Of each part. */
+  readonly answers: readonly PackedAnswers[];
 }
 
 /** Tokens that a row takes. */
@@ -160,41 +176,68 @@ function placesOf(
   return places;
 }
 
-/** Throws if a row does not fit the shape or a token lies outside the vocabulary. */
-export function pack(config: ModelConfig, rows: readonly PackedRow[], shape: PackShape): Packed {
-  const { B, T, M, S, pictures } = shape;
+/** Throws if a row does not fit its part's shape or a token lies outside the vocabulary. */
+export function pack(config: ModelConfig, parts: readonly PackPart[]): Packed {
+  const sum = (count: (shape: PackShape) => number) => parts.reduce((total, { shape }) => total + count(shape), 0);
+  const [R, M] = [sum(({ B, T }) => B * T), sum(({ M }) => M)];
+  const patches = sum((shape) => patchesOf(config, shape));
+  const all: Places = {
+    id: new Uint32Array(R),
+    info: new Uint32Array(R).fill(PAD),
+    pos: new Uint32Array(R),
+    patches: patches > 0 ? new Float32Array(patches * patchWidth(config)) : null,
+    index: new Uint32Array(M).fill(NONE),
+    inverse: new Uint32Array(R).fill(NONE),
+    next: new Uint32Array(M).fill(NONE),
+    target: new Uint32Array(M),
+    patchRow: patches > 0 ? new Uint32Array(patches).fill(NONE) : null,
+  };
+  const begin = { token: 0, m: 0, patch: 0 };
+  const answers = parts.map((part) => {
+    const own = packPart(config, part, all, begin);
+    begin.token += part.shape.B * part.shape.T;
+    begin.m += part.shape.M;
+    begin.patch += patchesOf(config, part.shape);
+    return own;
+  });
+  return { ...all, answers };
+}
+
+const patchesOf = (config: ModelConfig, shape: PackShape): number =>
+  shape.pictures ? rowsOf(shape) * imageTokens(config) : 0;
+
+/** Numbers of one patch. */
+const patchWidth = ({ vision }: ModelConfig): number => (vision ? vision.num_channels * vision.patch_size ** 2 : 0);
+
+/** Fills in one part, from its first token, predicted token and patch on. */
+function packPart(
+  config: ModelConfig,
+  { rows, shape }: PackPart,
+  all: Places,
+  begin: { readonly token: number; readonly m: number; readonly patch: number },
+): PackedAnswers {
+  const { T, M, S } = shape;
   const count = imageTokens(config);
-  const vision = config.vision;
-  const width = vision ? vision.num_channels * vision.patch_size ** 2 : 0;
   const most = rowsOf(shape);
   if (rows.length > most) throw new Error(`${rows.length} rows for a plan of ${most}`);
   const places = placesOf(config, rows, shape);
-  const id = new Uint32Array(B * T);
-  const words = new Uint32Array(B * T).fill(PAD);
-  const pos = new Uint32Array(B * T);
-  const patches = pictures ? new Float32Array(most * count * width) : null;
-  const patchRow = pictures ? new Uint32Array(most * count).fill(NONE) : null;
-  const index = new Uint32Array(M).fill(NONE);
-  const inverse = new Uint32Array(B * T).fill(NONE);
-  const next = new Uint32Array(M).fill(NONE);
-  const target = new Uint32Array(M);
   const owner = new Uint32Array(M).fill(NONE);
   const span = new Uint32Array(S * 2);
-  let m = 0;
+  let m = begin.m;
   let s = 0;
   for (const [b, row] of rows.entries()) {
     if (row.prompt.length === 0) throw new Error("a prompt must have at least one token");
     if (rowLength(config, row) > T) throw new Error(`a row of ${rowLength(config, row)} tokens for a plan of ${T}`);
     const place = places[b] as RowPlace;
-    let t = place.sequence * T + place.at;
+    let t = begin.token + place.sequence * T + place.at;
     const put = (token: number, word: number, position: number) => {
       if (position >= config.max_position_embeddings)
         throw new Error(
           `a sequence of more than ${config.max_position_embeddings} tokens, which is all that the model takes: shorten it`,
         );
-      id[t] = token;
-      words[t] = (word | document(place.document)) >>> 0;
-      pos[t] = position;
+      all.id[t] = token;
+      all.info[t] = (word | document(place.document)) >>> 0;
+      all.pos[t] = position;
       t++;
     };
     const known = (token: number): number => {
@@ -204,83 +247,39 @@ export function pack(config: ModelConfig, rows: readonly PackedRow[], shape: Pac
     };
     let position = 0;
     if (row.picture) {
-      if (!patches || !patchRow) throw new Error("a picture for a plan without pictures");
-      writePatches(config, row.picture, patches, b * count * width);
+      if (!shape.pictures || !all.patches || !all.patchRow) throw new Error("a picture for a plan without pictures");
+      const patch = begin.patch + b * count;
+      writePatches(config, row.picture, all.patches, patch * patchWidth(config));
       for (let i = 0; i < count; i++) {
-        patchRow[b * count + i] = t;
-        put(b * count + i, info(0, IMAGE | PREFIX), position++);
+        all.patchRow[patch + i] = t;
+        put(patch + i, info(0, IMAGE | PREFIX), position++);
       }
     }
     for (const token of row.prompt) put(known(token), info(0), position++);
     const last = t - 1;
     let first = NONE; // the newest of the tokens that the prompt predicts
     for (const [a, answer] of row.answers.entries()) {
-      span[2 * s] = m;
+      span[2 * s] = m - begin.m;
       for (const [i, token] of answer.entries()) {
         if (i > 0) put(answer[i - 1] as number, info(a + 1), position + i - 1);
         const from = i === 0 ? last : t - 1;
-        index[m] = from;
-        if (i > 0 || first === NONE) inverse[from] = m;
-        else next[first] = m;
+        all.index[m] = from;
+        if (i > 0 || first === NONE) all.inverse[from] = m;
+        else all.next[first] = m;
         if (i === 0) first = m;
-        target[m] = known(token);
-        owner[m] = s;
+        all.target[m] = known(token);
+        owner[m - begin.m] = s;
         m++;
       }
-      span[2 * s + 1] = m;
+      span[2 * s + 1] = m - begin.m;
       s++;
     }
   }
-  if (m > M || s > S) throw new Error(`${m} predicted tokens of ${s} answers for a plan of ${M} and ${S}`);
-  for (; s < S; s++) span.fill(m, 2 * s, 2 * s + 2);
-  return {
-    id,
-    info: words,
-    pos,
-    patches,
-    index,
-    inverse,
-    next,
-    target,
-    owner,
-    span,
-    patchRow,
-  };
-}
-
-/** Several packs one behind the other, as if their rows were one: all but owners and spans, which stay those of each. */
-export function joinPacked(packs: readonly Packed[]): Omit<Packed, "owner" | "span"> {
-  if (packs.length === 1) return packs[0] as Packed;
-  const count = (of: (pack: Packed) => number) => packs.reduce((sum, pack) => sum + of(pack), 0);
-  const [R, M] = [count(({ id }) => id.length), count(({ index }) => index.length)];
-  const patchCount = count(({ patchRow }) => patchRow?.length ?? 0);
-  const words = (size: number) => new Uint32Array(size);
-  const rows = { id: words(R), info: words(R), pos: words(R), inverse: words(R) };
-  const all = { ...rows, index: words(M), next: words(M), target: words(M) };
-  const patchRow = patchCount > 0 ? words(patchCount) : null;
-  const patches = patchCount > 0 ? new Float32Array(count(({ patches }) => patches?.length ?? 0)) : null;
-  let [row, m, patch, pixel] = [0, 0, 0, 0];
-  for (const pack of packs) {
-    const from = { row, m, patch };
-    const moved = (indices: Uint32Array, by: number) => indices.map((i) => (i === NONE ? NONE : i + by));
-    all.id.set(
-      pack.id.map((id, t) => (((pack.info[t] as number) & IMAGE) === 0 ? id : id + from.patch)),
-      row,
-    );
-    all.info.set(pack.info, row);
-    all.pos.set(pack.pos, row);
-    all.inverse.set(moved(pack.inverse, m), row);
-    all.index.set(moved(pack.index, row), m);
-    all.next.set(moved(pack.next, m), m);
-    all.target.set(pack.target, m);
-    if (pack.patchRow) patchRow?.set(moved(pack.patchRow, row), patch);
-    if (pack.patches) patches?.set(pack.patches, pixel);
-    row += pack.id.length;
-    m += pack.index.length;
-    patch += pack.patchRow?.length ?? 0;
-    pixel += pack.patches?.length ?? 0;
-  }
-  return { ...all, patches, patchRow };
+  const predicted = m - begin.m;
+  if (predicted > M || s > S)
+    throw new Error(`${predicted} predicted tokens of ${s} answers for a plan of ${M} and ${S}`);
+  for (; s < S; s++) span.fill(predicted, 2 * s, 2 * s + 2);
+  return { owner, span };
 }
 
 /** Tokens in the order of their ids, for the gradient of the embedding: see `sortById`. */

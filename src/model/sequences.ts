@@ -6,7 +6,7 @@ import { headLogprob } from "../ops/logprob.ts";
 import { rmsnorm } from "../ops/rmsnorm.ts";
 import { imageTokens, type ModelConfig } from "./config.ts";
 import { decodeSequences } from "./decoder.ts";
-import { joinPacked, type Packed, type PackShape, rowsOf, sortTokens } from "./packing.ts";
+import { type Packed, type PackedAnswers, type PackShape, rowsOf, sortTokens } from "./packing.ts";
 import type { DecoderTensors } from "./weights.ts";
 
 /** One group's share of the predicted tokens. */
@@ -81,27 +81,20 @@ export function sequenceLogprobs(
   return headLogprob(ctx, predicting, tensors.head, inputs.target);
 }
 
-/** `packed`: one for every part. */
-export function writeSequences(
-  plan: Plan,
-  config: ModelConfig,
-  inputs: SequenceInputs,
-  packed: readonly Packed[],
-): void {
+export function writeSequences(plan: Plan, config: ModelConfig, inputs: SequenceInputs, packed: Packed): void {
   for (const [i, { owner, span }] of inputs.parts.entries()) {
-    const own = packed[i] as Packed;
+    const own = packed.answers[i] as PackedAnswers;
     plan.write(owner, own.owner);
     plan.write(span, own.span);
   }
-  const all = joinPacked(packed);
   const put = (tensor: Tensor | null, data: Float32Array | Uint32Array | null) => {
     if (tensor && data) plan.write(tensor, data);
   };
   for (const name of ["id", "info", "pos", "patches", "index", "inverse", "next", "target"] as const)
-    put(inputs[name], all[name]);
+    put(inputs[name], packed[name]);
   if (!inputs.trained) return;
-  const { order, start } = sortTokens(config, all);
+  const { order, start } = sortTokens(config, packed);
   put(inputs.trained.order, order);
   put(inputs.trained.start, start);
-  put(inputs.trained.patchRow, all.patchRow);
+  put(inputs.trained.patchRow, packed.patchRow);
 }

@@ -8,7 +8,7 @@ import { layoutOf } from "../gpu/layout.ts";
 import { compile, type Pace, type Plan, readbackBytes } from "../gpu/plan.ts";
 import { PlanCache } from "../gpu/plan-cache.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { type PackedRow, type PackShape, pack, shapeFor } from "../model/packing.ts";
+import { type PackedAnswers, type PackedRow, type PackShape, pack, shapeFor } from "../model/packing.ts";
 import {
   type SequenceInputs,
   type SequencePart,
@@ -310,9 +310,9 @@ export class Trainer {
       const packed = parts.map((part) => {
         const group = groups[at++] as Group;
         part.write(plan, group, settings);
-        return pack(config, group.rows, part.shape);
+        return { rows: group.rows, shape: part.shape };
       });
-      writeSequences(plan, config, inputs, packed);
+      writeSequences(plan, config, inputs, pack(config, packed));
     }
   }
 
@@ -439,15 +439,16 @@ export class Scorer {
       const slice = rows.slice(from, from + batch);
       const shape = shapeFor(config, slice, { B: from === 0 ? slice.length : batch });
       const { plan, inputs, logp } = await this.plans.get(JSON.stringify(shape), () => this.build(config, shape));
-      const packed = pack(config, slice, shape);
-      writeSequences(plan, config, inputs, [packed]);
+      const packed = pack(config, [{ rows: slice, shape }]);
+      const [{ span }] = packed.answers as [PackedAnswers];
+      writeSequences(plan, config, inputs, packed);
       await plan.run(this.pace);
       const [values] = (await plan.read(logp)) as [Float32Array];
       let s = 0;
       for (const row of slice)
         result.push(
           row.answers.map(() => {
-            const tokens = Array.from(values.subarray(packed.span[2 * s], packed.span[2 * s + 1]));
+            const tokens = Array.from(values.subarray(span[2 * s], span[2 * s + 1]));
             s++;
             return tokens;
           }),

@@ -15,7 +15,7 @@ test("one row, by hand: prompt 5 6 7, answers 8 9 and 10", () => {
   const config = tinyConfig();
   const row: PackedRow = { picture: null, prompt: [5, 6, 7], answers: [[8, 9], [10]] };
   expect(rowLength(config, row)).toBe(4);
-  const packed = pack(config, [row], { B: 1, T: 6, M: 4, S: 3, pictures: false });
+  const packed = pack(config, [{ rows: [row], shape: { B: 1, T: 6, M: 4, S: 3, pictures: false } }]);
   expect([...packed.id]).toEqual([5, 6, 7, 8, 0, 0]);
   expect([...packed.pos]).toEqual([0, 1, 2, 3, 0, 0]);
   expect([...packed.info]).toEqual([0, 0, 0, 1, PAD, PAD]);
@@ -24,15 +24,44 @@ test("one row, by hand: prompt 5 6 7, answers 8 9 and 10", () => {
   expect([...packed.inverse]).toEqual([NONE, NONE, 0, 1, NONE, NONE]);
   expect([...packed.next]).toEqual([2, NONE, NONE, NONE]);
   expect([...packed.target].slice(0, 3)).toEqual([8, 9, 10]);
-  expect([...packed.owner]).toEqual([0, 0, 1, NONE]);
-  expect([...packed.span]).toEqual([0, 2, 2, 3, 3, 3]);
+  expect([...(packed.answers[0]?.owner ?? [])]).toEqual([0, 0, 1, NONE]);
+  expect([...(packed.answers[0]?.span ?? [])]).toEqual([0, 2, 2, 3, 3, 3]);
   expect(packed.patches).toBeNull();
+});
+
+test("two parts one behind the other, by hand: places are of both together, owners and spans of each", () => {
+  const parts = [
+    { rows: [{ picture: null, prompt: [5, 6], answers: [[8]] }], shape: { B: 1, T: 3, M: 2, S: 1, pictures: false } },
+    {
+      rows: [{ picture: null, prompt: [7], answers: [[9], [10]] }],
+      shape: { B: 1, T: 2, M: 3, S: 2, pictures: false },
+    },
+  ];
+  const { id, index, inverse, next, target, answers } = pack(tinyConfig(), parts);
+  expect([...id]).toEqual([5, 6, 0, 7, 0]);
+  expect([...index]).toEqual([1, NONE, 3, 3, NONE]);
+  expect([...inverse]).toEqual([NONE, 0, NONE, 2, NONE]);
+  expect([...next]).toEqual([NONE, NONE, 3, NONE, NONE]);
+  expect([...target]).toEqual([8, 0, 9, 10, 0]);
+  expect(answers.map(({ owner, span }) => [[...owner], [...span]])).toEqual([
+    [
+      [0, NONE],
+      [0, 1],
+    ],
+    [
+      [0, 1, NONE],
+      [0, 1, 1, 2],
+    ],
+  ]);
 });
 
 test("tokens in the order of their ids, for the gradient of the embedding: by hand", () => {
   const config = tinyConfig();
   const row: PackedRow = { picture: null, prompt: [7, 5, 7], answers: [[6, 8]] };
-  const { order, start } = sortTokens(config, pack(config, [row], { B: 1, T: 6, M: 4, S: 1, pictures: false }));
+  const { order, start } = sortTokens(
+    config,
+    pack(config, [{ rows: [row], shape: { B: 1, T: 6, M: 4, S: 1, pictures: false } }]),
+  );
   expect([...order].slice(0, 4)).toEqual([1, 3, 0, 2]);
   expect([4, 5, 6, 7, 8, 9].map((token) => start[token])).toEqual([0, 0, 1, 2, 4, 4]);
 });
@@ -47,7 +76,7 @@ test("a picture stands in front: its tokens are prefix, its patches are (channel
   ];
   const shape = shapeFor(config, rows);
   expect(shape).toEqual({ B: 2, T: 8, M: 64, S: 2, pictures: true });
-  const packed = pack(config, rows, shape);
+  const packed = pack(config, [{ rows, shape }]);
   expect([...packed.info].slice(8, 8 + count + 2)).toEqual([...Array(count).fill(info(0, IMAGE | PREFIX)), 0, PAD]);
   expect([...packed.id].slice(8, 8 + count)).toEqual([4, 5, 6, 7]);
   expect([...packed.pos].slice(8, 8 + count + 1)).toEqual([0, 1, 2, 3, 4]);
@@ -63,7 +92,7 @@ test("what does not fit is refused in words", () => {
   const call =
     (rows: PackedRow[], own = shape) =>
     () =>
-      pack(config, rows, own);
+      pack(config, [{ rows, shape: own }]);
   expect(call([{ picture: null, prompt: [], answers: [] }])).toThrow("at least one token");
   expect(call([{ picture: null, prompt: [3, 4, 5], answers: [[6, 7, 8]] }])).toThrow(
     "a row of 5 tokens for a plan of 4",

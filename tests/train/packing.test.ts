@@ -90,7 +90,7 @@ test("rows behind each other, by hand: longest first, documents numbered, positi
     { picture: null, prompt: [5, 6], answers: [[8]] },
     { picture: null, prompt: [7], answers: [[9, 12, 10], [11]] },
   ];
-  const packed = pack(text, rows, { B: 1, T: 6, M: 5, S: 3, pictures: false, rows: 2 });
+  const packed = pack(text, [{ rows, shape: { B: 1, T: 6, M: 5, S: 3, pictures: false, rows: 2 } }]);
   expect([...packed.id]).toEqual([7, 9, 12, 5, 6, 0]);
   expect([...packed.pos]).toEqual([0, 1, 2, 0, 1, 0]);
   const second = document(1);
@@ -98,8 +98,8 @@ test("rows behind each other, by hand: longest first, documents numbered, positi
   // Predicted tokens stay in the order of the rows.
   expect([...packed.index]).toEqual([4, 0, 1, 2, 0]);
   expect([...packed.target]).toEqual([8, 9, 12, 10, 11]);
-  expect([...packed.span]).toEqual([0, 1, 1, 4, 4, 5]);
-  expect(() => pack(text, rows, { B: 1, T: 4, M: 5, S: 3, pictures: false, rows: 2 })).toThrow(
+  expect([...(packed.answers[0]?.span ?? [])]).toEqual([0, 1, 1, 4, 4, 5]);
+  expect(() => pack(text, [{ rows, shape: { B: 1, T: 4, M: 5, S: 3, pictures: false, rows: 2 } }])).toThrow(
     "the rows need 2 sequences of 4 tokens, the plan has 1",
   );
 });
@@ -107,7 +107,7 @@ test("rows behind each other, by hand: longest first, documents numbered, positi
 test("every row has its own pictures' patches, wherever its tokens lie", () => {
   const rows = rowsWith(config, [1, 9, 2, 7], 1, 3);
   const shape = shapeFor(config, rows, { paddingFree: true });
-  const packed = pack(config, rows, shape);
+  const packed = pack(config, [{ rows, shape }]);
   const count = imageTokens(config);
   expect(shape.B).toBeLessThan(4);
   expect(packed.patchRow).toHaveLength(4 * count);
