@@ -63,6 +63,9 @@ test("“Continue here” moves the run to the second tab, and the first looks o
   expect((await stateOf(second)).run).toBe(run);
   await eventsReach(first, taken + 3);
   await expectSameLog(first, second);
+  // All of its workers were ended; its store comes back with the next thing that it reads, and nothing else does.
+  await first.waitForFunction(() => window.autodidact.state().workers === 1);
+  await eventsReach(first, (await stateOf(first)).events + 1);
   expect((await stateOf(first)).workers).toBe(1);
 });
 
