@@ -8,7 +8,7 @@ import type { Session } from "../bench/peers/contestant.ts";
 import { ADAMW, flopsOf, llama, type TrainWork, weightsOf } from "../bench/peers/workloads.ts";
 import { Pace } from "../gpu/plan.ts";
 import type { ModelConfig } from "../model/config.ts";
-import type { PackedRow } from "../model/packing.ts";
+import { type PackedRow, rowLength } from "../model/packing.ts";
 import { ModelWeights } from "../model/weights.ts";
 import { AdapterTraining } from "../train/adapter.ts";
 import { stepsAhead } from "../train/ahead.ts";
@@ -247,15 +247,19 @@ export async function comparisons(
       ["GRPO", 8, groupOf],
     ] as const) {
       const sizes = { count, k, prompt: 48, answer: 16 };
+      const [shared, separate] = [true, false].map((share) => candidateRows(sizes, config.vocab_size, share)) as [
+        PackedRow[],
+        PackedRow[],
+      ];
       const sessions = [
-        await adapterSteps(node, config, group(candidateRows(sizes, config.vocab_size, true))),
-        await adapterSteps(node, config, group(candidateRows(sizes, config.vocab_size, false))),
+        await adapterSteps(node, config, group(shared)),
+        await adapterSteps(node, config, group(separate)),
       ] as const;
-      const copies = k * (sizes.prompt + sizes.answer);
+      const tokens = (rows: readonly PackedRow[]) => rows.reduce((sum, row) => sum + rowLength(config, row), 0);
       await compare(
         `${name}, ${model}, ${count} × ${k} answers to prompts three times as long: one prompt, ${k} prompts`,
         sessions,
-        copies / (sizes.prompt + k * sizes.answer),
+        tokens(separate) / tokens(shared),
         STEPS,
       );
     }
