@@ -6,6 +6,7 @@
 import { f32, grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext, Product } from "./context.ts";
 import { ELEMENTWISE, lanes } from "./lanes.ts";
+import { transposeAll } from "./transpose.ts";
 import { type Choice, chooseKernel, shapeKey } from "./variants.ts";
 
 /** Rows and columns of a matrix. One of dtype u32 holds f16, two neighbours of a row in a word. */
@@ -134,13 +135,13 @@ const halfFlags = (a: Tensor, b: Tensor): string =>
   `${a.dtype === "u32" ? "&HALF_A=1" : ""}${b.dtype === "u32" ? "&F16=1" : ""}`;
 
 /** Appends the product in one kernel, whatever the variants say: for tuning and tests. Sizes as in `matmulNN` and others. */
-export function productOf(
-  ctx: OpContext,
-  { kernel, Z: parts }: Choice,
-  kind: Product,
-  { a, b, y, options }: Operands,
-): void {
+export function productOf(ctx: OpContext, choice: Choice, kind: Product, { a, b, y, options }: Operands): void {
   const { g } = ctx;
+  const { kernel, Z: parts } = choice;
+  if (kernel.turned && kind === "nn") {
+    productOf(ctx, choice, "tn", { a: transposed(ctx, a), b, y, options });
+    return;
+  }
   const { plus, lora, accumulate = false } = options;
   const [R, N] = dims(y);
   const K = dims(a)[kind === "tn" ? 0 : 1];
@@ -189,6 +190,16 @@ export function productOf(
     workgroups: grid(R * N4, 64),
     flops: Z * y.size,
   });
+}
+
+/** A copy of a(R,K) as (K,R). */
+function transposed(ctx: OpContext, a: Tensor): Tensor {
+  const [R, K] = dims(a);
+  const half = a.dtype === "u32";
+  const turned = ctx.g.temp(`turned(${a.name})`, [K, half ? R / 2 : R], false, a.dtype);
+  if (half) transpose(ctx, a, turned);
+  else transposeAll(ctx, a, turned, [{ from: 0, to: 0, R, C: K }]);
+  return turned;
 }
 
 const flopsOfTerm = ({ rank, members }: LoraTerm, R: number): number =>

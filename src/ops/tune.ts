@@ -42,13 +42,13 @@ export interface TuningDevice {
   readonly subgroupMinSize: number;
 }
 
-/** Name of an adapter's table: adapter, driver and the text of all matmul kernels, so that none of them can change unseen. */
+/** Name of an adapter's table: adapter, driver and the text of all kernels that products are made of, so that none of them can change unseen. */
 export function tuningKey(adapter: {
   readonly vendor: string;
   readonly architecture: string;
   readonly description: string;
 }): string {
-  const kernels = shaderNames.filter((name) => name.startsWith("matmul_")).sort();
+  const kernels = shaderNames.filter((name) => /^(matmul|transpose)/.test(name)).sort();
   const hash = sha256Hex(...kernels.map((name) => shaderSource(name)));
   return [adapter.vendor, adapter.architecture, adapter.description, hash].join("|");
 }

@@ -23,6 +23,8 @@ export interface Kernel {
   readonly multiple?: number;
   /** It cannot add what adapters add. */
   readonly bare?: true;
+  /** A kernel of tn, which takes the a of nn once that is transposed: the rows of y must be a multiple of 4. */
+  readonly turned?: true;
 }
 
 const broadcast = (lanes: 4 | 8, loads: number): Kernel => ({
@@ -83,6 +85,18 @@ const quadTransposed = (av: number, cols: number): Kernel => ({
   multiple: 4 * av,
 });
 
+/**
+ * Blocks of 32 rows × 64 columns of eight lanes, for llvmpipe: the most that fits the registers and the processor's cache for
+ * instructions. Two rows of the batch a turn, so that each sum passes through memory half as often.
+ */
+const BLOCK: Kernel = {
+  shader: "matmul_tn?QUADS=8&STEP=1&TURNS=2&COLS=2&BLOCK=1&SUMS=64&EXCHANGE=1",
+  rows: 32,
+  columns: 32,
+  lanes: 8,
+  threads: 16,
+};
+
 /** y = a b and y = a bᵀ. */
 const NT: Readonly<Record<string, Kernel>> = {
   "plain-1": plain(1),
@@ -109,6 +123,7 @@ const NN: Readonly<Record<string, Kernel>> = {
   "quad-16x32": quad(4, 2),
   "quad-32x32": quad(8, 2),
   "quad-32x64": quad(8, 4),
+  "turned-32x64": { ...BLOCK, turned: true, bare: true },
 };
 
 /** y = aᵀ b. */
@@ -120,6 +135,7 @@ const TN: Readonly<Record<string, Kernel>> = {
   "sg8-8": transposed(2, 4, 8),
   "sg8-16": transposed(4, 2, 8),
   "sg8-32": transposed(8, 1, 8),
+  "sg8-32x64": BLOCK,
   "quad-16x32": quadTransposed(1, 2),
   "quad-32x32": quadTransposed(2, 2),
 };
@@ -128,10 +144,10 @@ export const kernelsOf = (product: Product): Readonly<Record<string, Kernel>> =>
 
 /** Can it do a product of these sizes? K is summed; `rows` and N are the sizes of y. */
 export const fits = (
-  { block = 1, multiple = 4 }: Kernel,
+  { block = 1, multiple = 4, turned }: Kernel,
   product: Product,
   { rows, K, N }: { readonly rows: number; readonly K: number; readonly N: number },
-): boolean => N % (4 * block) === 0 && (product === "tn" ? rows : K) % multiple === 0;
+): boolean => N % (4 * block) === 0 && (product === "tn" || turned === true ? rows : K) % multiple === 0;
 
 export interface Choice {
   readonly name: string;
@@ -180,8 +196,10 @@ export function chooseKernel(variants: Variants, product: Product, key: string, 
   // Kernels that own 64 columns waste most of their threads on few; the plain ones grow narrower.
   const family = N < 32 ? "plain" : variants.matmul;
   const quad = family === "sg4" && product !== "nt" && !half ? quadFor(product, sizes) : null;
+  const block = family === "sg8" && !half && !lora ? blockOfEight(product, sizes) : null;
+  if (block) return parseChoice(product, block);
   if (product !== "tn") {
-    const other = family.startsWith("tile") ? tileFor(rows, N) : blockFor(laneFamily(family), rows, N);
+    const other = family.startsWith("tile") ? tileFor(rows, N) : rowsFor(laneFamily(family), rows, N);
     return parseChoice(product, quad ?? other);
   }
   const transposed = parseChoice(product, quad ?? `${laneFamily(family)}-${rows <= 8 ? 8 : 16}`);
@@ -208,8 +226,15 @@ function quadFor(product: Product, sizes: Sizes): string | null {
   return names.find((name) => fits(kernelsOf(product)[name] as Kernel, product, sizes)) ?? null;
 }
 
+/** The largest block of eight lanes, where y has enough of them; a transposed copy pays where many columns read it. */
+function blockOfEight(product: Product, { rows, K, N }: Sizes): string | null {
+  const blocks = Math.floor(rows / 32) * Math.floor(N / 64);
+  if (product === "tn") return blocks >= 16 ? "sg8-32x64" : null;
+  return product === "nn" && blocks >= 64 && N >= 512 && K >= 64 && rows % 4 === 0 ? "turned-32x64" : null;
+}
+
 /** Rows that a workgroup of the register kernels should own: no more than there are, more where many remain. */
-function blockFor(family: "plain" | "sg4" | "sg8", rows: number, N: number): string {
+function rowsFor(family: "plain" | "sg4" | "sg8", rows: number, N: number): string {
   if (rows === 1) return "plain-1";
   if (family === "plain") return rows <= 4 ? "plain-4" : "plain-8";
   if (rows <= 4) return "sg4-4";

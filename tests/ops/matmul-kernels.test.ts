@@ -158,12 +158,16 @@ const SIZES: readonly Size[] = [
 ];
 const SPLIT: Size = [17, 100, 68, 3];
 
-/** For kernels that want multiples of 8 or 16. */
+/** For kernels that want multiples of 8 or 16, and rows of 4. */
 const EVEN: readonly Size[] = [
   [1, 8, 64],
+  [4, 8, 64],
   [33, 72, 48],
+  [36, 72, 48],
   [67, 24, 144],
+  [68, 24, 144],
   [17, 104, 80, 3],
+  [20, 104, 80, 3],
 ];
 const fitting = (kind: Product, name: string, sizes: readonly Size[]) =>
   sizes.filter(([rows, K, N]) => fits(kernelsOf(kind)[name] as Kernel, kind, { rows, K, N }));
@@ -219,6 +223,7 @@ const F16: readonly [string, Product, "a" | "b"][] = [
     [name, "nn", "a"],
     [name, "nn", "b"],
   ]),
+  ["turned-32x64", "nn", "a"],
   ["plain-8", "nt", "b"],
   ["plain-8", "tn", "b"],
   ["sg8-16", "tn", "b"],
@@ -227,7 +232,7 @@ const F16: readonly [string, Product, "a" | "b"][] = [
 test.each(F16.filter(([name, kind]) => names(kind).includes(name)))(
   "%s, %s with %s in f16: the product of the rounded operand, in f32",
   (name, kind, half) => {
-    const sizes = kind === "tn" ? TN_SIZES : [...SIZES, SPLIT];
+    const sizes = fitting(kind, name, kind === "tn" ? TN_SIZES : [...SIZES, SPLIT, ...EVEN]);
     return check(
       name,
       sizes.map((size) => ({ kind, size, half })),

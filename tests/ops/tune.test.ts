@@ -93,7 +93,14 @@ test("candidates need no subgroups that the device lacks; few rows get the kerne
 test("the default fits the shape: rows of one token, few columns, large squares", () => {
   const name = (matmul: MatmulVariant, product: Product, rows: number, K: number, N: number) =>
     chooseKernel({ matmul }, product, "", { rows, K, N }).name;
-  expect(name("sg8", "nn", 1024, 1024, 1024)).toBe("sg8-32");
+  expect(name("sg8", "nn", 1024, 1024, 1024)).toBe("turned-32x64");
+  expect(name("sg8", "nn", 1022, 1024, 1024)).toBe("sg8-32"); // 1022 is no multiple of 4
+  expect(name("sg8", "nn", 1024, 1024, 256)).toBe("sg8-32"); // too few columns to transpose for
+  expect(name("sg8", "tn", 256, 512, 256)).toBe("sg8-32x64");
+  expect(name("sg8", "tn", 64, 2048, 64)).toBe("sg8-16");
+  expect(name("tile-sg8", "tn", 1024, 1024, 1024)).toBe("sg8-16"); // not for GPUs
+  const lora = { rows: 1024, K: 1024, N: 1024, lora: true };
+  expect(chooseKernel({ matmul: "sg8" }, "nn", "", lora).name).toBe("sg8-32");
   expect(name("sg8", "nn", 128, 64, 64)).toBe("sg8-16");
   expect(name("sg8", "nn", 1, 256, 688)).toBe("plain-1");
   expect(name("sg4", "nn", 4, 256, 688)).toBe("sg4-4");
