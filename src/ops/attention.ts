@@ -1,5 +1,6 @@
 import { f32, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
+import { largestDivisor } from "./lanes.ts";
 import { attentionKernel } from "./variants.ts";
 
 /** B sequences of T tokens. */
@@ -18,8 +19,7 @@ export interface AttentionShape extends Batch {
 
 /** vec4 of a head that a thread keeps in registers: the largest divisor of D/4 that is at most 8. */
 function headParts(D: number): { S4: number; parts: number } {
-  let S4 = Math.min(8, D / 4);
-  while ((D / 4) % S4 !== 0) S4--;
+  const S4 = largestDivisor(D / 4, 8);
   return { S4, parts: D / 4 / S4 };
 }
 

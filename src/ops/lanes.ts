@@ -11,3 +11,10 @@ export function lanes(
 ): { readonly shader: string; readonly width: number } {
   return sizes.every((size) => size % 4 === 0) ? { shader: `${shader}?V=vec4f`, width: 4 } : { shader, width: 1 };
 }
+
+/** The largest divisor of n that is at most `most`. */
+export function largestDivisor(n: number, most: number): number {
+  let divisor = Math.min(n, most);
+  while (n % divisor !== 0) divisor--;
+  return divisor;
+}

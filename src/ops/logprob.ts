@@ -1,5 +1,6 @@
 import { grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
+import { largestDivisor } from "./lanes.ts";
 import { linear, type Weight } from "./linear.ts";
 import { dims, matmulNN, matmulTN, transpose } from "./matmul.ts";
 
@@ -9,9 +10,12 @@ export function logprob({ g }: OpContext, logits: Tensor, target: Tensor): Tenso
   wantShape("logprob", target, [M]);
   const logp = g.output("logp", [M], "f32", logits.requiresGrad);
   const norm = g.temp("logits.norm", [M, 2]);
-  const columns = [8, 4].find((n) => V % n === 0) ?? 1;
+  const vec = V % 4 === 0 ? 1 : 0;
+  const width = vec ? V / 4 : V;
+  /** Elements of a row that a thread takes at once. */
+  const columns = (most: number): number => (vec ? largestDivisor(width, most) : 1);
   g.dispatch({
-    shader: `logprob_fwd?COLS=${columns}`,
+    shader: `logprob_fwd?VEC=${vec}&COLS=${columns(2)}`,
     constants: {},
     uniforms: [M, V],
     bindings: [read(logits), read(target), write(logp), write(norm)],
@@ -23,13 +27,13 @@ export function logprob({ g }: OpContext, logits: Tensor, target: Tensor): Tenso
     if (!dlogp) return;
     const dlogits = g.gradFor(logits);
     if (dlogits.accumulate) throw new Error("logprob: its logits may feed nothing else");
-    const columns = V % 4 === 0 ? 4 : 1;
+    const own = columns(4);
     g.dispatch({
-      shader: `logprob_bwd?COLS=${columns}&THREADS=${V / columns}`,
+      shader: `logprob_bwd?VEC=${vec}&COLS=${own}&THREADS=${width / own}`,
       constants: {},
-      uniforms: [M, V],
+      uniforms: [M],
       bindings: [read(logits), read(target), read(norm), read(dlogp), write(dlogits.tensor)],
-      workgroups: grid((M * V) / columns, 64),
+      workgroups: grid((M * width) / own, 64),
       flops: 4 * M * V,
     });
   });

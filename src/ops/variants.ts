@@ -239,7 +239,7 @@ function rowsFor(family: "plain" | "sg4" | "sg8", rows: number, N: number): stri
   if (family === "plain") return rows <= 4 ? "plain-4" : "plain-8";
   if (rows <= 4) return "sg4-4";
   if (family === "sg4" || rows <= 8) return `${family}-8`;
-  return (rows / 32) * (N / 64) >= 32 ? "sg8-32" : "sg8-16";
+  return (rows / 32) * (N / 64) >= 8 ? "sg8-32" : "sg8-16"; // software adapters have few cores to fill
 }
 
 /** Tiles of shared memory: large ones where they still fill a device. */
