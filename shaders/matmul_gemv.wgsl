@@ -9,6 +9,7 @@ const NT: u32 = 0u;
 const F16: u32 = 0u;
 const HALF_A: u32 = 0u;
 const PLUS: u32 = 0u;
+const ACC: u32 = 0u;
 #include matmul_sizes
 #include matmul_operands
 #include matmul_output

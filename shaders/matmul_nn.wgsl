@@ -12,6 +12,7 @@ const NT: u32 = 0u;
 const F16: u32 = 0u;
 const HALF_A: u32 = 0u;
 const PLUS: u32 = 0u;
+const ACC: u32 = 0u;
 const LORA: u32 = 0u;
 const LORA_B: u32 = 0u; // see matmul_lora
 override WX: u32 = 16;

@@ -16,6 +16,7 @@ const COUNT: u32 = 64u; // sums of a thread: 4 LOADS COLS, or 16 AV COLS
 const EXCHANGE: u32 = 2u;
 const TN: u32 = 0u;
 const PLUS: u32 = 0u;
+const ACC: u32 = 0u;
 const LORA: u32 = 0u;
 const LORA_B: u32 = 0u;
 #include matmul_lora

@@ -17,6 +17,7 @@ const EXCHANGE: u32 = 0u;
 const F16: u32 = 0u;
 const HALF_A: u32 = 0u;
 const PLUS: u32 = 0u;
+const ACC: u32 = 0u;
 override WX: u32 = 16;
 #include matmul_sizes
 #include matmul_operands

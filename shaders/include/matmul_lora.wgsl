@@ -8,7 +8,7 @@
 #end
 #if LORA
   struct P {
-    R: u32, K4: u32, N4: u32, chunk: u32, plusRows: u32, scale: f32, accumulate: u32, x: u32,
+    R: u32, K4: u32, N4: u32, chunk: u32, plusRows: u32, scale: f32, x: u32, y: u32,
     lora: vec4u, members: array<vec4u, 3>
   }
   @group(0) @binding(0) var<uniform> p: P;

@@ -159,15 +159,16 @@ export function productOf(ctx: OpContext, choice: Choice, kind: Product, { a, b,
   const rows = kernel.rows * (kernel.narrow === "WX and WY" ? WY : 1);
   const columns = kernel.narrow ? WX : kernel.columns;
   const extra = Z === 1 ? plus : undefined;
+  const added = Z === 1 && accumulate ? "&ACC=1" : "";
   const low = lora ? `&LORA=1&LORA_B=${lora.factor === "B" ? 1 : 0}` : "";
   g.dispatch({
-    shader: `${kernel.shader}${kind === "nt" ? "&NT=1" : ""}${halfFlags(a, b)}${extra ? "&PLUS=1" : ""}${low}`,
+    shader: `${kernel.shader}${kind === "nt" ? "&NT=1" : ""}${halfFlags(a, b)}${extra ? "&PLUS=1" : ""}${added}${low}`,
     constants: {
       ...(kernel.narrow ? { WX } : {}),
       ...(kernel.narrow === "WX and WY" ? { WY } : {}),
     },
     uniforms: [
-      ...[R, K4, N4, chunk, plusRows, scale, Z === 1 && accumulate ? 1 : 0, 0],
+      ...[R, K4, N4, chunk, plusRows, scale, 0, 0],
       ...(lora
         ? [(lora.z.shape[1] as number) / 4, lora.rank / 4, lora.members.length, 0, ...memberWords(lora.members)]
         : []),
@@ -183,9 +184,9 @@ export function productOf(ctx: OpContext, choice: Choice, kind: Product, { a, b,
   });
   if (Z === 1) return;
   g.dispatch({
-    shader: plus ? "matmul_sum?PLUS=1" : "matmul_sum",
+    shader: `matmul_sum?PLUS=${plus ? 1 : 0}&ACC=${accumulate ? 1 : 0}`,
     constants: {},
-    uniforms: [Z, R, N4, plusRows, f32(1), accumulate ? 1 : 0],
+    uniforms: [Z, R, N4, plusRows, f32(1)],
     bindings: [read(part), write(y), ...(plus ? [read(plus)] : [])],
     workgroups: grid(R * N4, 64),
     flops: Z * y.size,
