@@ -190,7 +190,13 @@ test.each([
   }),
 );
 
-test.each(ANY)("log-probabilities (%i,%i)", (M, V) =>
+// Rows of several vec4, few enough numbers that the gradient of every one is looked at.
+const VECTORS = [
+  [5, 8],
+  [1, 48],
+] as const;
+
+test.each([...ANY, ...VECTORS])("log-probabilities (%i,%i)", (M, V) =>
   checkOp(gpu, {
     name: `logprob ${M} ${V}`,
     inputs: {
