@@ -12,13 +12,13 @@ const STEP: u32 = 1u;
 const TURNS: u32 = 1u;
 const COLS: u32 = 1u;
 const BLOCK: u32 = 0u;
-const SUMS: u32 = 16u; // of a thread: 4 QUADS COLS
 const EXCHANGE: u32 = 0u;
 const F16: u32 = 0u;
 const HALF_A: u32 = 0u;
 const PLUS: u32 = 0u;
 const ACC: u32 = 0u;
 override WX: u32 = 16;
+const SUMS = 4u * QUADS * COLS; // of a thread
 #include matmul_sizes
 #include matmul_operands
 #include matmul_output

@@ -90,7 +90,7 @@ const quadTransposed = (av: number, cols: number): Kernel => ({
  * instructions. Two rows of the batch a turn, so that each sum passes through memory half as often.
  */
 const BLOCK: Kernel = {
-  shader: "matmul_tn?QUADS=8&STEP=1&TURNS=2&COLS=2&BLOCK=1&SUMS=64&EXCHANGE=1",
+  shader: "matmul_tn?QUADS=8&STEP=1&TURNS=2&COLS=2&BLOCK=1&EXCHANGE=1",
   rows: 32,
   columns: 32,
   lanes: 8,
