@@ -2,6 +2,7 @@
 import { f32, grid, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { OpContext } from "./context.ts";
 import { ELEMENTWISE, lanes } from "./lanes.ts";
+import { onGpu } from "./variants.ts";
 
 /** Which row is what while decoding: slots (N,4) as in SampleState, and the positions (N) of the rows' tokens. */
 export interface DecodeRows {
@@ -80,14 +81,17 @@ export function ropeAppend(
 }
 
 /**
- * Positions that one thread reads; a longer context is split into parts of this many. It depends on nothing else of the
+ * Positions that one thread, or one team, reads; a longer context is split into parts of this many. It depends on nothing else of the
  * batch, so that an answer does not: a row's sum is cut at the same positions whatever rows and lengths stand beside it.
  */
 const PART = 128;
 
+/** Threads that share a part on a GPU, where one alone would wait for memory position by position. */
+const TEAM = 32;
+
 /** q: (N, H·D) against its prompt and its sample's tokens up to its own position: (N, H·D). */
 export function attentionDecode(
-  { g }: OpContext,
+  { g, variants }: OpContext,
   q: Tensor,
   cache: DecodeCache,
   { slots, pos }: DecodeRows,
@@ -101,12 +105,13 @@ export function attentionDecode(
   const Z = Math.ceil((TP + TS) / PART);
   const o = g.temp("attention", [N, H * D]);
   const parts = Z === 1 ? o : g.temp("parts of attention", [Z, N, H, D + 4]);
+  const team = onGpu(variants.matmul) ? TEAM : 0;
   g.dispatch({
-    shader: `attention_decode?D4=${D / 4}${Z === 1 ? "" : "&SPLIT=1"}`,
+    shader: `attention_decode?D4=${D / 4}&SPLIT=${Z === 1 ? 0 : 1}&TEAM=${team}`,
     constants: {},
     uniforms: [N, K, H, KV, G, TP, TS, f32(1 / Math.sqrt(D)), Z, PART],
     bindings: [read(q), read(cache.k), read(cache.v), read(slots), read(pos), write(parts)],
-    workgroups: grid(N * H * Z, 32),
+    workgroups: grid(N * H * Z * Math.max(team, 1), 32),
     flops: 4 * N * H * (TP + TS / 2) * D,
   });
   if (Z === 1) return o;

@@ -6,7 +6,7 @@
 import { type Dispatch, f32, read, type Tensor, wantShape, write } from "../gpu/graph.ts";
 import type { MatmulVariant, OpContext } from "./context.ts";
 import { type LoraTerm, memberWords, reduceSum } from "./matmul.ts";
-import { lanesOf } from "./variants.ts";
+import { lanesOf, onGpu } from "./variants.ts";
 
 /** One projection of a group: its columns in y, and the places of its factors in the flat tensor, in elements. */
 export interface LoraMember {
@@ -40,11 +40,12 @@ export interface Lora extends LoraFactors {
   readonly members: readonly LoraMember[];
 }
 
-const WG = 16;
+/** Threads of a workgroup. */
+const workgroupOf = (family: MatmulVariant): number => (onGpu(family) ? 32 : 16);
 const PARTS_BYTES = 2 ** 24;
 
 /** Parts of the rows for the factors' gradients: enough to fill a GPU; on a software adapter each has its price. */
-const partsFor = (family: MatmulVariant): number => (family.startsWith("tile") ? 16 : 4);
+const partsFor = (family: MatmulVariant): number => (onGpu(family) ? 16 : 4);
 
 /** vec4 of a factor's columns that a thread takes: as many as its subgroup loads at once. */
 const tileOf = (lanes: number, rank: number): number => (lanes !== 4 && (rank / 4) % 2 === 0 ? 2 : 1);
@@ -63,7 +64,8 @@ function skinny(ctx: OpContext, wide: Tensor, lora: Lora, factor: LoraTerm["fact
   const { rank, members, scale } = lora;
   const { LANES, EXCHANGE } = lanesOf(ctx.variants.matmul);
   const J = tileOf(LANES, rank);
-  const ROWS = EXCHANGE === 2 ? 4 : 2;
+  const WG = workgroupOf(ctx.variants.matmul);
+  const ROWS = onGpu(ctx.variants.matmul) ? 1 : EXCHANGE === 2 ? 4 : 2;
   const z = g.temp(name, [R, members.length * rank], true);
   g.dispatch({
     shader: `lora_skinny?EXCHANGE=${EXCHANGE}&NT=${factor === "B" ? 1 : 0}&ROWS=${ROWS}&J=${J}&QUADS=${4 * J}`,
@@ -124,6 +126,7 @@ export function loraFactorGrads(ctx: OpContext, x: Tensor, z: Tensor, dy: Tensor
   const Z = parts.shape[0] as number;
   const { LANES, EXCHANGE } = lanesOf(ctx.variants.matmul);
   const J = tileOf(LANES, rank);
+  const WG = workgroupOf(ctx.variants.matmul);
   const columns = Math.max(K, ...members.map(({ width }) => width));
   wantShape("lora", parts, [Z, factors.size]);
   g.dispatch({
@@ -156,6 +159,7 @@ export function loraMerge(ctx: OpContext, { factors, rank, scale, members }: Lor
   const [R, W] = y.shape as [number, number];
   const { LANES, EXCHANGE } = lanesOf(ctx.variants.matmul);
   const LOADS = LANES > 1 ? 2 : 8;
+  const WG = workgroupOf(ctx.variants.matmul);
   const widths = members.map(({ width }) => width);
   ctx.g.dispatch({
     shader: `lora_merge?LANES=${LANES}&LOADS=${LOADS}&EXCHANGE=${EXCHANGE}`,

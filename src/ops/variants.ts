@@ -199,7 +199,7 @@ export function chooseKernel(variants: Variants, product: Product, key: string, 
   const block = family === "sg8" && !half && !lora ? blockOfEight(product, sizes) : null;
   if (block) return parseChoice(product, block);
   if (product !== "tn") {
-    const other = family.startsWith("tile") ? tileFor(rows, N) : rowsFor(laneFamily(family), rows, N);
+    const other = onGpu(family) ? tileFor(rows, N) : rowsFor(laneFamily(family), rows, N);
     return parseChoice(product, quad ?? other);
   }
   const transposed = parseChoice(product, quad ?? `${laneFamily(family)}-${rows <= 8 ? 8 : 16}`);
@@ -265,6 +265,9 @@ export function variantsFrom(record: Readonly<Record<string, string>>): Variants
 const laneFamily = (family: MatmulVariant): "plain" | "sg4" | "sg8" =>
   family === "tile" ? "plain" : family === "tile-sg8" ? "sg8" : family;
 
+/** Tiles are for GPUs: they want many threads, and a barrier costs them little. */
+export const onGpu = (family: MatmulVariant): boolean => family.startsWith("tile");
+
 /** Lanes among which a family's kernels share what they load (1: none), and how: see EXCHANGE in shaders.ts. */
 export function lanesOf(family: MatmulVariant): { LANES: 1 | 4 | 8; EXCHANGE: 0 | 1 | 2 } {
   return (
@@ -296,6 +299,13 @@ export function attentionKernel({ matmul, subgroup = 32 }: Variants): {
     WG: Math.min(64, Math.max(8, subgroup)),
   };
 }
+
+/**
+ * A norm's row of so many vec4: threads that share it (0: one has it alone, which needs no barrier), and threads of a
+ * workgroup. A GPU wants neighbours to read neighbouring numbers, and more threads than a decoded batch has rows.
+ */
+export const rowTeam = ({ matmul }: Variants, vec4: number): { TEAM: number; WG: 32 | 64 } =>
+  onGpu(matmul) ? { TEAM: 2 ** Math.floor(Math.log2(Math.min(64, vec4))), WG: 64 } : { TEAM: 0, WG: 32 };
 
 /**
  * Kernel family for an adapter: tiles of shared memory on a GPU, with broadcast for what has no tiles. On a software adapter, where a barrier costs microseconds,
