@@ -117,5 +117,12 @@ function partSource(part: string, name: string): string {
 const uncommented = (code: string) => code.replace(/\/\/.*/, "");
 const oneLine = (code: string) => code.split("\n").map(uncommented).join(" ");
 
+/** The files of all kernels and parts whose names match, as they are written: with every branch of #if. Sorted by path. */
+export const shaderFiles = (names: RegExp): string[] =>
+  Object.entries({ ...files, ...parts })
+    .filter(([path]) => names.test(path.replace(/^.*\//, "")))
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, text]) => text);
+
 /** Names of all kernels, for tests. */
 export const shaderNames = Object.keys(files).map((path) => path.replace(/^.*\/(.*)\.wgsl$/, "$1"));

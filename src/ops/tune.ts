@@ -13,7 +13,7 @@ import type { Pipelines } from "../gpu/pipelines.ts";
 import { compile, type Plan } from "../gpu/plan.ts";
 import type { Product, ProductShape, Variants } from "./context.ts";
 import { anyProduct, productOf } from "./matmul.ts";
-import { shaderNames, shaderSource } from "./shaders.ts";
+import { shaderFiles } from "./shaders.ts";
 import { type Choice, choiceName, chooseKernel, fits, kernelsOf, parseChoice, shapeKey } from "./variants.ts";
 
 /** Where tables of tuned choices are kept: IndexedDB in a page, files in Node. Values are JSON. */
@@ -42,15 +42,18 @@ export interface TuningDevice {
   readonly subgroupMinSize: number;
 }
 
-/** Name of an adapter's table: adapter, driver and the text of all kernels that products are made of, so that none of them can change unseen. */
-export function tuningKey(adapter: {
-  readonly vendor: string;
-  readonly architecture: string;
-  readonly description: string;
-}): string {
-  const kernels = shaderNames.filter((name) => /^(matmul|transpose)/.test(name)).sort();
-  const hash = sha256Hex(...kernels.map((name) => shaderSource(name)));
-  return [adapter.vendor, adapter.architecture, adapter.description, hash].join("|");
+/** All that the kernels of products are made of: their files, with every branch, and the constants that they are loaded with. */
+export const kernelTexts = (): string[] => [
+  ...shaderFiles(/^(matmul|transpose)/),
+  ...(["nn", "nt", "tn"] as const).map((product) => JSON.stringify(kernelsOf(product))),
+];
+
+/** Name of an adapter's table: adapter, driver and the kernels, so that none of them can change unseen. */
+export function tuningKey(
+  adapter: { readonly vendor: string; readonly architecture: string; readonly description: string },
+  kernels: readonly string[] = kernelTexts(),
+): string {
+  return [adapter.vendor, adapter.architecture, adapter.description, sha256Hex(...kernels)].join("|");
 }
 
 /** What an adapter can run: lanes of its smallest subgroups (0: none), threads of a workgroup. */

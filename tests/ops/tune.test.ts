@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { Pipelines } from "../../src/gpu/pipelines.ts";
 import type { MatmulVariant, Product } from "../../src/ops/context.ts";
 import { shaderSource } from "../../src/ops/shaders.ts";
-import { candidates, loadTuned, saveTuned, type TuningStore, tune, tuningKey } from "../../src/ops/tune.ts";
+import { candidates, kernelTexts, loadTuned, saveTuned, type TuningStore, tune, tuningKey } from "../../src/ops/tune.ts";
 import { chooseKernel, chooseVariants, variantRecord, variantsFrom } from "../../src/ops/variants.ts";
 import { openTestGpu } from "../gpu/open.ts";
 
@@ -78,6 +78,12 @@ test("a table's entries that this version or adapter cannot run are left out; an
   const adapter = { vendor: "v", architecture: "a", description: "driver 1" };
   expect(tuningKey(adapter)).toMatch(/^v\|a\|driver 1\|[0-9a-f]{64}$/);
   expect(tuningKey({ ...adapter, description: "driver 2" })).not.toBe(tuningKey(adapter));
+  // Another text of any kernel, also in a branch that is off by default, or other constants: another table.
+  const texts = kernelTexts();
+  const all = texts.join("\n");
+  for (const part of ["#if NT", "#if EXCHANGE", "#if HALF_A", "loraRows(member", "LANES=8&LOADS=4"])
+    expect(all).toContain(part);
+  expect(new Set(texts.map((_, i) => tuningKey(adapter, texts.with(i, `${texts[i]} `)))).size).toBe(texts.length);
 });
 
 test("candidates need no subgroups that the device lacks; few rows get the kernels for few rows, long sums get parts", () => {
