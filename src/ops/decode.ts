@@ -107,7 +107,7 @@ export function attentionDecode(
   const parts = Z === 1 ? o : g.temp("parts of attention", [Z, N, H, D + 4]);
   const team = onGpu(variants.matmul) ? TEAM : 0;
   g.dispatch({
-    shader: `attention_decode?D4=${D / 4}&SPLIT=${Z === 1 ? 0 : 1}&TEAM=${team}`,
+    shader: `attention_decode?D4=${D / 4}&SPLIT=${Z === 1 ? 0 : 1}&TEAM=${team}&COLUMNS=${Math.ceil(D / 4 / TEAM)}`,
     constants: {},
     uniforms: [N, K, H, KV, G, TP, TS, f32(1 / Math.sqrt(D)), Z, PART],
     bindings: [read(q), read(cache.k), read(cache.v), read(slots), read(pos), write(parts)],

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { Graph, type Tensor } from "../../src/gpu/graph.ts";
 import { compile } from "../../src/gpu/plan.ts";
 import { attention, promptAttention } from "../../src/ops/attention.ts";
-import type { Variants } from "../../src/ops/context.ts";
+import { FAMILIES, type Variants } from "../../src/ops/context.ts";
 import { document, info, PAD, PREFIX } from "../../src/ops/mask.ts";
 import { openTestGpu } from "../gpu/open.ts";
 import * as reference from "../reference/attention.ts";
@@ -66,8 +66,6 @@ function apart(qkv: Float64Array, { B, T, H, KV, D }: { B: number; T: number; H:
   return { q: columns(0, H * D), k: columns(H * D, KV * D), v: columns((H + KV) * D, KV * D) };
 }
 
-const VARIANTS = ["plain", "sg4", "sg8"] as const;
-
 for (const [name, mask] of Object.entries(MASKS))
   test.each(SHAPES)(`attention, ${name}: B $B, T $T, H $H/$KV, D $D`, (shape) => {
     const { B, T, H, KV, D } = shape;
@@ -81,7 +79,7 @@ for (const [name, mask] of Object.entries(MASKS))
       op: (ctx, t) => attention(ctx, t.qkv!, t.info!, shape),
       reference: ({ qkv }) => reference.attention(apart(qkv!, shape), tokens, shape),
       sampled: 24,
-      variants: VARIANTS,
+      variants: FAMILIES,
     });
   });
 
@@ -103,7 +101,7 @@ test.each([
     op: (ctx, t) => attention(ctx, t.qkv!, t.info!, shape),
     reference: ({ qkv }) => reference.attention(apart(qkv!, shape), tokens.flat(), shape),
     sampled: 12,
-    variants: ["plain", "sg8"],
+    variants: FAMILIES,
   });
 });
 
@@ -125,7 +123,7 @@ test.each([
     op: (ctx, t) => attention(ctx, t.qkv!, t.info!, shape),
     reference: ({ qkv }) => reference.attention(apart(qkv!, shape), tokens, shape),
     sampled: 24,
-    variants: ["plain", "sg8"],
+    variants: FAMILIES,
   });
 });
 
@@ -162,7 +160,7 @@ test.each([
     op: (ctx, t) => attention(ctx, t.qkv!, t.info!, shape),
     reference: ({ qkv }) => reference.attention(apart(qkv!, shape), tokens, shape),
     sampled: 100,
-    variants: VARIANTS,
+    variants: FAMILIES,
   });
 });
 

@@ -13,10 +13,10 @@ import { keep, worstOf } from "./check.ts";
 const gpu = await openTestGpu();
 const THETA = 100;
 /** A thread alone, and a team of them. */
-const FAMILIES = ["plain", "tile"] as const;
+const KERNELS = ["plain", "tile"] as const;
 const text = { pad: false, prefix: false, segment: 0 };
 
-describe.each(FAMILIES)("%s", (matmul) => {
+describe.each(KERNELS)("%s", (matmul) => {
   test.each([
     { H: 4, KV: 2, D: 8, prompts: [3, 5], K: 1, own: 1 },
     { H: 4, KV: 1, D: 16, prompts: [4], K: 3, own: 4 },
@@ -26,8 +26,9 @@ describe.each(FAMILIES)("%s", (matmul) => {
     { H: 4, KV: 2, D: 8, prompts: [126, 3, 128], K: 2, own: 4 },
     { H: 3, KV: 1, D: 12, prompts: [255, 1, 129], K: 3, own: 3 },
     { H: 2, KV: 2, D: 4, prompts: [513], K: 2, own: 1 },
-    // A head whose sums a team adds up in two goes, the second one not full.
-    { H: 2, KV: 1, D: 40, prompts: [3, 130], K: 1, own: 2 },
+    // Heads of more vec4 than a team has threads.
+    { H: 1, KV: 1, D: 256, prompts: [5], K: 2, own: 1 },
+    { H: 2, KV: 1, D: 136, prompts: [3, 130], K: 1, own: 2 },
   ])("prompt and decoded tokens through the caches equal full attention: %o", async (options) => {
     const { H, KV, D, prompts, K, own } = options;
     const rng = rngFor(7, H, KV, D);

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { Graph, type Tensor } from "../../src/gpu/graph.ts";
 import { compile } from "../../src/gpu/plan.ts";
+import { FAMILIES } from "../../src/ops/context.ts";
 import { addResidual } from "../../src/ops/elementwise.ts";
 import { addRows, linear } from "../../src/ops/linear.ts";
 import { type Lora, type LoraMember, loraGradient } from "../../src/ops/lora.ts";
@@ -30,7 +31,7 @@ test.each([
       return linear(ctx, x!, { name: "test", w: w!, wT, bias: bias! });
     },
     reference: ({ x, w, bias }) => reference.linear({ x: x!, w: w!, bias: bias! }, { R, K, N, r: 0, scale: 0 }),
-    variants: ["plain", "sg4", "sg8"],
+    variants: FAMILIES,
   }),
 );
 
@@ -87,7 +88,7 @@ test.each(SHAPES)("y += s (x A) B: %i rows of %i to %j, rank %i, adapted %j", (R
       return y;
     },
     sampled: 12,
-    variants: ["plain", "sg4", "sg8"],
+    variants: FAMILIES,
   });
 });
 

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Graph, type Tensor } from "../../src/gpu/graph.ts";
 import { compile } from "../../src/gpu/plan.ts";
-import type { OpContext } from "../../src/ops/context.ts";
+import { FAMILIES, type OpContext } from "../../src/ops/context.ts";
 import { addResidual, splitColumns, swiglu, swigluHalves } from "../../src/ops/elementwise.ts";
 import { addRows, linear } from "../../src/ops/linear.ts";
 import { logprob } from "../../src/ops/logprob.ts";
@@ -33,9 +33,6 @@ const ANY = [
   [5, 200],
   [65, 3],
 ] as const;
-
-/** A thread a row, and a team of them. */
-const FAMILIES = ["plain", "tile", "tile-sg8"] as const;
 
 test.each([...QUADS, [37, 64], [2, 576]] as const)("rmsnorm (%i,%i)", (R, C) =>
   checkOp(gpu, {

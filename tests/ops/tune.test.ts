@@ -2,7 +2,15 @@ import { expect, test } from "vitest";
 import { Pipelines } from "../../src/gpu/pipelines.ts";
 import type { MatmulVariant, Product } from "../../src/ops/context.ts";
 import { shaderSource } from "../../src/ops/shaders.ts";
-import { candidates, kernelTexts, loadTuned, saveTuned, type TuningStore, tune, tuningKey } from "../../src/ops/tune.ts";
+import {
+  candidates,
+  kernelTexts,
+  loadTuned,
+  saveTuned,
+  type TuningStore,
+  tune,
+  tuningKey,
+} from "../../src/ops/tune.ts";
 import { chooseKernel, chooseVariants, variantRecord, variantsFrom } from "../../src/ops/variants.ts";
 import { openTestGpu } from "../gpu/open.ts";
 
