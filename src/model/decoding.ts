@@ -5,11 +5,13 @@
  */
 import { Graph, type Tensor } from "../gpu/graph.ts";
 import { compile, type Pace, type Plan } from "../gpu/plan.ts";
+import type { MatmulVariant } from "../ops/context.ts";
 import type { DecodeCache } from "../ops/decode.ts";
 import { embed } from "../ops/embedding.ts";
 import { PAD } from "../ops/mask.ts";
 import { ropeTable } from "../ops/rope.ts";
 import { type SampleState, type Sampling, sampleNext, sampleSetting, settingSize } from "../ops/sample.ts";
+import { onGpu } from "../ops/variants.ts";
 import { imageTokens, type ModelConfig } from "./config.ts";
 import { embedPatches, logitsOf } from "./decoder.ts";
 import type { Generated, Prompt } from "./generate.ts";
@@ -46,12 +48,12 @@ export function planRows(active: number, most: number): number {
 }
 
 /**
- * Tokens a submit, then one look at who has finished: seldom where nobody can finish, a little less so where no smaller
- * plan could take the others.
+ * Tokens between two looks at who has finished: many where nobody can finish, and where no smaller plan could take the
+ * others. A look costs a GPU as much as several tokens, a software adapter less than the rows that have finished.
  */
-function chunkOf(rows: number, stops: readonly number[]): number {
+function chunkOf(rows: number, stops: readonly number[], family: MatmulVariant): number {
   if (stops.length === 0) return 16;
-  return rows <= LEAST_ROWS ? 8 : 4;
+  return rows <= LEAST_ROWS || onGpu(family) ? 8 : 4;
 }
 
 const ended = (done: Uint32Array, row: number): boolean => ((done[row] as number) & 1) === 1;
@@ -159,7 +161,8 @@ export class Decoding {
       onAnswers?: ((answers: Generated[][]) => void) | undefined;
     },
   ): Promise<Generated[][]> {
-    const { config } = this.policy.weights;
+    const { weights, runtime } = this.policy;
+    const { config } = weights;
     const { K, TS } = this.shape;
     const lengths = this.start(prompts, first, sampling);
     await this.prefill.run(pace);
@@ -168,7 +171,10 @@ export class Decoding {
     let plan = await this.decoder(planRows(rows.length, this.shape.G * K));
     let taken = 1;
     while (taken < Math.min(maxNew, TS)) {
-      const chunk = Math.min(chunkOf(rows.length, config.eos_token_id), Math.min(maxNew, TS) - taken);
+      const chunk = Math.min(
+        chunkOf(rows.length, config.eos_token_id, runtime.variants.matmul),
+        Math.min(maxNew, TS) - taken,
+      );
       await plan.run(pace, chunk);
       taken += chunk;
       if (taken >= maxNew) break;

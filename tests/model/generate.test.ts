@@ -171,25 +171,42 @@ test("prompts of many lengths: old plans go, and the answers stay", async () => 
   await generator.destroy();
 });
 
-test("finished rows are dropped on the way, and no answer changes", async () => {
-  const config = tinyConfig({ vocab: 12, layers: 1 }); // few tokens: many answers stop early
-  const runtime = gpu.runtime(gpu.variants.at(-1) ?? "plain");
-  const weights = await modelOn(runtime, config, randomTensors(config, 11));
-  const generator = new Generator(runtime, weights, null);
-  const prompts = promptsFor(
-    config,
-    Array.from({ length: 35 }, (_, i) => 1 + (i % 5)),
-  );
-  const options = { k: 2, temperature: 1.5, topK: 0, topP: 1, seed: 4, maxNewTokens: 21 };
-  const together = await gpu.checked(() => generator.generate(prompts, { ...options, batch: 35 }));
-  const lengths = together.flat().map(({ tokens }) => tokens.length);
-  const lasting = (after: number) => lengths.filter((length) => length > after).length;
-  expect(planRows(lasting(5), 70)).toBeLessThan(70); // or nothing was dropped at all
-  expect(lasting(17)).toBeGreaterThan(0);
-  expect(await generator.generate(prompts, { ...options, batch: 7 })).toEqual(together);
-  expect(await generator.generate(prompts, { ...options, batch: 16 })).toEqual(together);
-  await generator.destroy();
-});
+test.each([
+  ["plain", 4],
+  ["tile", 8],
+] as const)(
+  "finished rows are dropped on the way, and no answer changes: %s looks every %i tokens",
+  async (matmul, chunk) => {
+    const config = tinyConfig({ vocab: 12, layers: 1 }); // few tokens: many answers stop early
+    const runtime = gpu.runtime(matmul);
+    const weights = await modelOn(runtime, config, randomTensors(config, 11));
+    const generator = new Generator(runtime, weights, null);
+    const prompts = promptsFor(
+      config,
+      Array.from({ length: 35 }, (_, i) => 1 + (i % 5)),
+    );
+    const options = { k: 2, temperature: 4, topK: 0, topP: 1, seed: 4, maxNewTokens: 25 };
+    const before = new Set(gpu.pipelines.plans);
+    const together = await gpu.checked(() => generator.generate(prompts, { ...options, batch: 35 }));
+    const lengths = together.flat().map(({ tokens }) => tokens.length);
+    // What every decoder should have run: the prompt's plan draws one token, then `chunk` of them between two looks.
+    const wanted = new Map<string, number>();
+    let rows = 70;
+    for (let taken = 1; taken < 25; taken += chunk) {
+      const label = `decode ${rows}`;
+      wanted.set(label, (wanted.get(label) ?? 0) + Math.min(chunk, 25 - taken));
+      const lasting = lengths.filter((length) => length > taken + chunk).length;
+      if (lasting === 0) break;
+      rows = Math.min(rows, planRows(lasting, 70));
+    }
+    const ran = [...gpu.pipelines.plans].filter((plan) => !before.has(plan) && plan.label.startsWith("decode "));
+    expect(new Map(ran.map(({ label, runs }) => [label, runs]))).toEqual(wanted);
+    expect(ran.length).toBeGreaterThan(2);
+    expect(await generator.generate(prompts, { ...options, batch: 7 })).toEqual(together);
+    expect(await generator.generate(prompts, { ...options, batch: 16 })).toEqual(together);
+    await generator.destroy();
+  },
+);
 
 test("plan sizes: at most two between powers of two, never too small, never above the batch", () => {
   const sizes = new Set<number>();
