@@ -53,7 +53,7 @@ export function scalingText(
 ): string {
   return `${dayOf(circumstances.at)}, Node, adapter ${adapter.description}, on ${loadText(circumstances)}. ${realGpu(adapter.fallback)}
 
-Time of a training step (all weights, d 64, 2 layers, 16 × 32 tokens but for what grows), growth of time and of operations:
+Time of a training step (d 64, 2 layers; all weights and 16 × 32 tokens but for what grows and the last row), growth of time and of operations:
 
 ${markdownTable(curveRows(curves))}
 

@@ -7,7 +7,7 @@ import { engineOn, likelihood } from "../bench/peers/autodidact.ts";
 import type { Session } from "../bench/peers/contestant.ts";
 import { ADAMW, flopsOf, llama, type TrainWork, weightsOf } from "../bench/peers/workloads.ts";
 import { Pace } from "../gpu/plan.ts";
-import type { ModelConfig } from "../model/config.ts";
+import { type ModelConfig, tensorShapes } from "../model/config.ts";
 import { type PackedRow, rowLength } from "../model/packing.ts";
 import { ModelWeights } from "../model/weights.ts";
 import { AdapterTraining } from "../train/adapter.ts";
@@ -77,18 +77,16 @@ const trainWork = (sizes: Base): TrainWork => ({
   length: sizes.length,
 });
 
-const axes: Readonly<Record<string, readonly Base[]>> = {
-  "tokens, 32 a sequence": [8, 16, 32, 64].map((batch) => ({ ...base, batch })),
-  "length, 16 sequences": [16, 32, 64, 128].map((length) => ({ ...base, length })),
-  layers: [1, 2, 4, 8].map((layers) => ({ ...base, layers })),
-  width: [32, 64, 128, 256].map((width) => ({ ...base, width })),
+const axes: Readonly<Record<string, readonly (Base & { readonly size: number })[]>> = {
+  "batch, sequences of 32 tokens": [8, 16, 32, 64].map((batch) => ({ ...base, batch, size: batch })),
+  "tokens a sequence, 16 sequences": [16, 32, 64, 128].map((length) => ({ ...base, length, size: length })),
+  layers: [1, 2, 4, 8].map((layers) => ({ ...base, layers, size: layers })),
+  width: [32, 64, 128, 256].map((width) => ({ ...base, width, size: width })),
 };
-const sizeOf: Readonly<Record<string, (sizes: Base) => number>> = {
-  "tokens, 32 a sequence": ({ batch, length }) => batch * length,
-  "length, 16 sequences": ({ length }) => length,
-  layers: ({ layers }) => layers,
-  width: ({ width }) => width,
-};
+
+/** Answers that share a prompt, on the axis of K. */
+const ANSWERS = [2, 4, 8, 16];
+const K_AXIS = "K answers to each of 8 prompts, LoRA and GRPO";
 
 /** Milliseconds of each run: by the clock, and of all threads of this process. */
 interface Times {
@@ -121,31 +119,65 @@ async function inTurns(
 export async function scalingCurves(node: NodeRuntime, rounds: number, note: (line: string) => void): Promise<Curve[]> {
   const engine = engineOn(node.gpu, node.runtime);
   const curves: Curve[] = [];
+  const measure = async (
+    axis: string,
+    works: readonly (Omit<Point, "ms"> & { readonly session: Session })[],
+    steps = 1,
+  ) => {
+    const times = await inTurns(
+      works.map(({ session }) => session),
+      rounds,
+    );
+    const points = works.map(({ size, flops }, i) => ({ size, flops, ms: median((times[i] as Times).clock) / steps }));
+    curves.push({ axis, points });
+  };
   for (const [axis, sizes] of Object.entries(axes)) {
     note(axis);
-    const works = sizes.map(trainWork);
-    const sessions: Session[] = [];
-    for (const work of works) sessions.push(await engine.train(work));
-    const times = await inTurns(sessions, rounds);
-    const size = sizeOf[axis] as (sizes: Base) => number;
-    curves.push({
-      axis,
-      points: works.map((work, i) => ({
-        size: size(sizes[i] as Base),
-        ms: median((times[i] as Times).clock),
-        flops: flopsOf(work),
-      })),
-    });
+    const works = [];
+    for (const { size, ...base } of sizes) {
+      const work = trainWork(base);
+      works.push({ size, flops: flopsOf(work), session: await engine.train(work) });
+    }
+    await measure(axis, works);
   }
+  note(K_AXIS);
+  const config = model(base);
+  const works = [];
+  for (const k of ANSWERS) {
+    const sizes = { count: 8, k, prompt: 48, answer: 16 };
+    const group = groupOf(candidateRows(sizes, VOCABULARY, true));
+    const session = await adapterSteps(node, config, group);
+    works.push({ size: k, flops: sharedFlops(config, sizes), session });
+  }
+  await measure(K_AXIS, works, STEPS);
   return curves;
 }
 
+/** `count` prompts, `k` answers to each, tokens of a prompt and of an answer. */
+interface Candidates {
+  readonly count: number;
+  readonly k: number;
+  readonly prompt: number;
+  readonly answer: number;
+}
+
+/**
+ * Operations of a LoRA step on candidates behind their shared prompts, without the factors' own: weights go by twice (no
+ * gradient of a frozen one), attention three times, the head sees predicted tokens only.
+ */
+export function sharedFlops(config: ModelConfig, { count, k, prompt, answer }: Candidates): number {
+  const matrices = [...tensorShapes(config)].filter(([name, shape]) => shape.length === 2 && name.includes("layers"));
+  const weights = matrices.reduce((sum, [, shape]) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  const own = answer - 1; // the last token predicts nothing, so that it is no input
+  const causal = (tokens: number) => (tokens * (tokens + 1)) / 2;
+  const pairs = causal(prompt) + k * (own * prompt + causal(own));
+  const attention = 4 * config.num_hidden_layers * config.num_attention_heads * config.head_dim * pairs;
+  const head = 2 * config.vocab_size * config.hidden_size * k * answer;
+  return count * (2 * (2 * weights * (prompt + k * own) + head) + 3 * attention);
+}
+
 /** `count` prompts with `k` answers each, the prompt in front of all of them or once for each. */
-export function candidateRows(
-  sizes: { readonly count: number; readonly k: number; readonly prompt: number; readonly answer: number },
-  vocabulary: number,
-  shared: boolean,
-): PackedRow[] {
+export function candidateRows(sizes: Candidates, vocabulary: number, shared: boolean): PackedRow[] {
   const rng = rngFor(1, "candidates", sizes.count, sizes.k);
   const words = (n: number) => Array.from({ length: n }, () => rng.int(vocabulary));
   return Array.from({ length: sizes.count }, () => ({

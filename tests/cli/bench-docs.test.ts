@@ -1,7 +1,15 @@
 import { expect, test } from "vitest";
+import { llama } from "../../src/bench/peers/workloads.ts";
 import { peersText, scalingText } from "../../src/cli/bench-docs.ts";
 import type { PeersReport } from "../../src/cli/bench-peers.ts";
-import { candidateRows, comparisonRows, curveRows, exponent, sameLoss } from "../../src/cli/bench-scaling.ts";
+import {
+  candidateRows,
+  comparisonRows,
+  curveRows,
+  exponent,
+  sameLoss,
+  sharedFlops,
+} from "../../src/cli/bench-scaling.ts";
 import { replaceBlock } from "../../src/cli/document.ts";
 
 const document = "before\n<!-- bench:peers:begin -->\nold\n<!-- bench:peers:end -->\nafter\n";
@@ -52,6 +60,21 @@ test("candidates are the same tokens with one prompt for all and with one for ea
   expect(separate).toHaveLength(12);
   expect(separate.map(({ answers }) => answers[0])).toEqual(shared.flatMap(({ answers }) => answers));
   expect(separate.slice(0, 4).map(({ prompt }) => prompt)).toEqual(Array(4).fill(shared[0]?.prompt));
+});
+
+test("operations of a step on shared prompts, counted by hand", () => {
+  const config = llama({
+    vocab_size: 10,
+    hidden_size: 8,
+    intermediate_size: 16,
+    num_hidden_layers: 1,
+    num_attention_heads: 2,
+    num_key_value_heads: 2,
+  });
+  // 5 tokens through 640 weights and 4 through the head, forward and backward; 14 pairs of a query and a key.
+  const wanted = 2 * (2 * 640 * 5 + 2 * 80 * 4) + 3 * 4 * 8 * 14;
+  expect(sharedFlops(config, { count: 1, k: 2, prompt: 3, answer: 2 })).toBe(wanted);
+  expect(sharedFlops(config, { count: 3, k: 2, prompt: 3, answer: 2 })).toBe(3 * wanted);
 });
 
 test("a comparison tells how much of the ratio of computed tokens is reached", () => {
