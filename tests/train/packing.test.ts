@@ -55,19 +55,33 @@ const grpoOf = (rows: readonly PackedRow[], advantage: readonly number[]): GrpoG
   high: 0.2,
 });
 
-test("GRPO: five answers that share a prompt and its picture give the step of five rows", async () => {
-  const rows = rowsWith(config, [3, 6], 5, 1);
-  const advantage = [1, -0.5, 0.3, -1, 0.2, 0.9, -0.9, 0.4, -0.4, 0.1];
-  const separate = rows.flatMap((row) => row.answers.map((answer) => ({ ...row, answers: [answer] })));
-  expectSame(await run([grpoOf(rows, advantage)]), await run([grpoOf(separate, advantage)]));
-});
+/** One row for each answer. */
+const apart = (rows: readonly PackedRow[]): PackedRow[] =>
+  rows.flatMap((row) => row.answers.map((answer) => ({ ...row, answers: [answer] })));
 
-const pairsOf = (rows: readonly PackedRow[]): PreferenceGroup => ({
-  rows,
-  pairs: rows.length,
-  reference: rows.flatMap(() => [-6, -8]),
-  sft: rows.flatMap(() => [0.02, 0]),
-});
+test.each([true, false])(
+  "GRPO: five answers that share a prompt and its picture give the step of five rows (LoRA %s)",
+  async (lora) => {
+    const rows = rowsWith(config, [3, 6], 5, 1);
+    const advantage = [1, -0.5, 0.3, -1, 0.2, 0.9, -0.9, 0.4, -0.4, 0.1];
+    expectSame(await run([grpoOf(rows, advantage)], { lora }), await run([grpoOf(apart(rows), advantage)], { lora }));
+  },
+);
+
+/** Every two answers are a pair. */
+const pairsOf = (rows: readonly PackedRow[]): PreferenceGroup => {
+  const pairs = rows.reduce((sum, { answers }) => sum + answers.length, 0) / 2;
+  const each = <T>(two: readonly T[]): T[] => Array.from({ length: pairs }, () => two).flat();
+  return { rows, pairs, reference: each([-6, -8]), sft: each([0.02, 0]) };
+};
+
+test.each([true, false])(
+  "DPO: pairs that share a prompt and its picture give the step of two rows each (LoRA %s)",
+  async (lora) => {
+    const rows = rowsWith(config, [3, 6, 1], 2, 4);
+    expectSame(await run([pairsOf(rows)], { lora }), await run([pairsOf(apart(rows))], { lora }));
+  },
+);
 
 test.each([true, false])(
   "padding-free: pairs of unlike lengths in fewer tokens, the same step (LoRA %s)",
