@@ -23,18 +23,32 @@ interface Staging {
 export const readbackBytes = (tensors: readonly Tensor[]): number =>
   tensors.reduce((sum, tensor) => sum + align(tensor.size * 4), 0);
 
-/** Splits a long plan into submits near `targetMs`, from the measured speed of the last ones. */
+/** A machine that slept while the GPU worked owes no more rest than this. */
+const LONGEST_REST_MS = 1000;
+
+/**
+ * Splits a long plan into submits near `targetMs`, from the measured speed of the last ones. In gentle mode the end of
+ * every plan is waited for too, and work is followed by rest in the proportion of `restMs` to `targetMs`, whether it is
+ * one long plan or many short ones.
+ */
 export class Pace {
   /** Estimated GFLOP/s of this adapter on our plans; grows and shrinks with what is measured. */
   private rate: number;
   /** Milliseconds of work in one submit. */
   targetMs: number;
-  /** Pause after each submit, for a machine whose screen shares the GPU. */
+  /** Rest after `targetMs` of work, for a machine whose screen shares the GPU; 0 is not gentle. */
   restMs = 0;
+  /** Rest that was due at `ended`, the end of the last work waited for. */
+  private owed = 0;
+  private ended = 0;
 
   constructor(targetMs = 100, rate = 2) {
     this.targetMs = targetMs;
     this.rate = rate;
+  }
+
+  get gentle(): boolean {
+    return this.restMs > 0;
   }
 
   get budget(): number {
@@ -45,6 +59,30 @@ export class Pace {
     if (flops < 1e6) return;
     const rate = flops / (Math.max(ms, 0.1) * 1e6);
     this.rate = 0.7 * this.rate + 0.3 * Math.min(rate, this.rate * 8);
+  }
+
+  /**
+   * Waits until a submit is done. Nothing is learnt from a small and short one: its time is more the wait's than the
+   * adapter's.
+   */
+  async follow(flops: number, done: () => Promise<unknown>): Promise<void> {
+    const full = flops > this.budget;
+    const began = performance.now();
+    await done();
+    this.ended = performance.now();
+    const ms = this.ended - began;
+    if (full || ms > this.targetMs) this.measured(flops, ms);
+    this.owed = Math.min(this.owed + (ms * this.restMs) / this.targetMs, LONGEST_REST_MS);
+  }
+
+  /** Before more is submitted: sleeps if half of `restMs` or more is due. Time in which the host was busy counts as rest. */
+  async rest(): Promise<void> {
+    const now = performance.now();
+    this.owed = Math.max(0, this.owed - (now - this.ended));
+    this.ended = now;
+    if (this.owed < this.restMs / 2) return;
+    await new Promise((resolve) => setTimeout(resolve, this.owed));
+    this.owed = 0;
   }
 }
 
@@ -110,15 +148,18 @@ export class Plan {
     this.device.queue.writeBuffer(buffer, offset, data.buffer, data.byteOffset, data.byteLength);
   }
 
-  /** Encodes all dispatches `times` times and submits; more than one submit if the estimated work exceeds the pace. */
+  /**
+   * Encodes all dispatches `times` times and submits; more than one submit if the estimated work exceeds the pace. A
+   * gentle pace also waits until all is done.
+   */
   async run(pace?: Pace, times = 1): Promise<void> {
     await this.submit(pace, times);
   }
 
   /**
    * One run that clears buffers first and copies `read` out last, all in the submits of the run itself. Resolves when
-   * everything is submitted; `results` when the GPU has done it. The next run may begin before that: results are
-   * copies, and no run disturbs those of another.
+   * everything is submitted, with a gentle pace when it is done; `results` when the GPU has done it. The next run may
+   * begin before that: results are copies, and no run disturbs those of another.
    */
   async start(options: {
     readonly pace?: Pace | undefined;
@@ -155,7 +196,9 @@ export class Plan {
     before?: (encoder: GPUCommandEncoder) => void,
     after?: (encoder: GPUCommandEncoder) => void,
   ): Promise<void> {
+    if (pace?.gentle) await pace.rest();
     const { device, steps } = this;
+    const done = () => this.patience.around(() => device.queue.onSubmittedWorkDone());
     const begin = () => device.createCommandEncoder({ label: this.label });
     let encoder: GPUCommandEncoder | null = begin();
     let pass: GPUComputePassEncoder | null = null;
@@ -187,11 +230,9 @@ export class Plan {
       flops += step.flops;
       if (pace && flops > pace.budget && i < total - 1) {
         flush();
-        const began = performance.now();
-        await this.patience.around(() => device.queue.onSubmittedWorkDone());
-        pace.measured(flops, performance.now() - began);
+        await pace.follow(flops, done);
         flops = 0;
-        if (pace.restMs > 0) await new Promise((resolve) => setTimeout(resolve, pace.restMs));
+        if (pace.gentle) await pace.rest();
       }
     }
     (pass as GPUComputePassEncoder | null)?.end();
@@ -202,6 +243,7 @@ export class Plan {
     flush();
     void recording?.collect(device);
     this.runs += times;
+    if (pace?.gentle) await pace.follow(flops, done);
   }
 
   /** A place for copies of tensors that the host may map; kept and used again. */

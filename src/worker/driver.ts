@@ -56,7 +56,7 @@ const MAX_ANSWER = 30;
 
 interface Active {
   readonly run: string;
-  options: Pick<StartOptions, "powerPreference" | "gentle">;
+  powerPreference: StartOptions["powerPreference"];
   opened: OpenEngine;
   readonly engine: ControlledEngine;
   loop: Loop;
@@ -81,6 +81,8 @@ interface Spare {
 export class Driver {
   private readonly parts: DriverParts;
   private active: Active | null = null;
+  /** As asked for last: devices are opened and replaced while it changes. */
+  private gentle = false;
   /** An engine for questions while no run is open; the next run takes it. */
   private spare: Spare | null = null;
 
@@ -107,7 +109,8 @@ export class Driver {
   }): Promise<RunState> {
     const { active } = this;
     if (active?.run === options.run && (active.status === "paused" || active.status === "failed")) {
-      active.options = options;
+      active.powerPreference = options.powerPreference;
+      this.setGentle(options.gentle);
       active.recoveries = 0;
       active.engine.release();
       return this.go(active, this.loopState(active));
@@ -174,6 +177,7 @@ export class Driver {
   }
 
   setGentle(gentle: boolean): void {
+    this.gentle = gentle;
     this.active?.opened.setGentle(gentle);
   }
 
@@ -297,6 +301,7 @@ export class Driver {
   ): Promise<Active> {
     if (this.active?.status === "running" || this.active?.status === "loading")
       throw new WorkerError("busy", "A run is in progress. Pause or stop it first.");
+    this.gentle = options.gentle;
     await this.close();
     const unlock = await this.parts.lock();
     if (!unlock)
@@ -307,10 +312,9 @@ export class Driver {
     let opened: OpenEngine | null = null;
     try {
       opened = await this.openFor(options);
-      opened.setGentle(options.gentle);
       const active: Active = {
         run,
-        options: { powerPreference: options.powerPreference, gentle: options.gentle },
+        powerPreference: options.powerPreference,
         opened,
         engine: new ControlledEngine(opened.engine),
         loop: null as unknown as Loop,
@@ -325,6 +329,7 @@ export class Driver {
         times: { began: 0, rounds: 0 },
       };
       active.loop = await this.compose(active, contour, seed);
+      opened.setGentle(this.gentle);
       this.active = active;
       this.watch(active);
       return active;
@@ -462,9 +467,11 @@ export class Driver {
   /** A device in place of the lost one, with everything on it anew. The brake keeps its position. */
   private async reopen(active: Active): Promise<void> {
     await active.opened.close().catch(() => undefined);
-    active.opened = await this.parts.open({ ...active.options, pinned: active.engine.device });
+    const { powerPreference, engine } = active;
+    active.opened = await this.parts.open({ powerPreference, gentle: this.gentle, pinned: engine.device });
+    active.opened.setGentle(this.gentle);
     active.lostMessage = null;
-    active.engine.replace(active.opened.engine);
+    engine.replace(active.opened.engine);
     this.watch(active);
     const { contour, seed } = this.loopState(active);
     active.loop = await this.compose(active, contour, seed);

@@ -42,7 +42,7 @@ export interface Listeners {
   failure(failure: Failure): void;
 }
 
-/** A submit of at most this many milliseconds; in gentle mode shorter, with a rest after each. */
+/** A submit near this many milliseconds; in gentle mode shorter, and followed by as much rest. */
 const PACE = { targetMs: 100, restMs: 0 };
 const GENTLE = { targetMs: 25, restMs: 25 };
 

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { rngFor } from "../../src/base/rng.ts";
 import { Pipelines } from "../../src/gpu/pipelines.ts";
-import { Pace } from "../../src/gpu/plan.ts";
+import { Pace, type Plan } from "../../src/gpu/plan.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
 import { type FlatTensors, ModelWeights, type Runtime } from "../../src/model/weights.ts";
 import { shaderSource } from "../../src/ops/shaders.ts";
@@ -226,16 +226,26 @@ test("1,000 steps: no new buffer, bind group or pipeline after the first, one su
   await trainer.destroy();
 });
 
-test("a pace that has measured a fast adapter: at most four submits a step", async () => {
+test("a step takes the submits that its pace allows: at most four for three and a half budgets, one within a budget", async () => {
   const own = counted();
   const pace = new Pace();
   const { config, trainer } = await smallTrainer(own.runtime, pace);
   const groups = [pairsOf(config, 2, 1)];
   await trainer.step(groups, sigmoid, hyper(1));
-  for (let i = 0; i < 20; i++) pace.measured(1e9, 5); // 200 GFLOP/s, a small GPU
-  const before = own.counts.submits;
-  await trainer.step(groups, sigmoid, hyper(2));
-  expect(own.counts.submits - before).toBeLessThanOrEqual(4);
+  const plan = [...own.runtime.pipelines.plans].find(({ label }) => label === "train step");
+  const { flops } = plan as Plan;
+  /** Submits of a step on an adapter whose speed makes it so many budgets. */
+  const submits = async (budgets: number): Promise<number> => {
+    for (let i = 0; i < 100; i++) pace.measured(1e3 * flops, 1e3 * budgets * pace.targetMs);
+    expect(flops / pace.budget).toBeCloseTo(budgets);
+    const before = own.counts.submits;
+    await trainer.step(groups, sigmoid, hyper(2));
+    return own.counts.submits - before;
+  };
+  const sliced = await submits(3.5);
+  expect(sliced).toBeGreaterThan(2);
+  expect(sliced).toBeLessThanOrEqual(4);
+  expect(await submits(0.9)).toBe(1);
   await trainer.destroy();
 });
 
