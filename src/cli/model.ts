@@ -4,7 +4,7 @@
  */
 import type { Gpu } from "../gpu/device.ts";
 import { Pace } from "../gpu/plan.ts";
-import type { ModelDtype } from "../model/config.ts";
+import type { ModelConfig, ModelDtype } from "../model/config.ts";
 import { type LoadedModel, loadModel } from "../model/hf.ts";
 import type { PackedRow } from "../model/packing.ts";
 import { type LoraAdapter, loadAdapter } from "../model/peft.ts";
@@ -43,12 +43,17 @@ export interface NamedRow {
   readonly row: PackedRow;
 }
 
-export interface OnGpu {
+/** What rows have to fit: the model, and this GPU. */
+export interface Room {
+  readonly config: ModelConfig;
+  readonly budget: Budget;
+}
+
+export interface OnGpu extends Room {
   readonly gpu: Gpu;
   readonly runtime: Runtime;
   readonly weights: ModelWeights;
   readonly pace: Pace;
-  readonly budget: Budget;
 }
 
 /** Opens the GPU, puts the model's weights on it in `dtype`, does `work` and closes it again, whatever happened. */
@@ -59,9 +64,10 @@ export async function withModel<T>(
 ): Promise<T> {
   const { gpu, runtime } = await openNodeRuntime();
   try {
-    const weights = new ModelWeights(runtime, model.config, model.tensors, dtype as ModelDtype);
+    const { config, tensors } = model;
+    const weights = new ModelWeights(runtime, config, tensors, dtype as ModelDtype);
     await weights.refresh();
-    const result = await work({ gpu, runtime, weights, pace: new Pace(), budget: budgetOf(runtime.device) });
+    const result = await work({ gpu, runtime, weights, config, pace: new Pace(), budget: budgetOf(runtime.device) });
     weights.destroy();
     return result;
   } finally {
@@ -70,9 +76,9 @@ export async function withModel<T>(
 }
 
 /** Throws at the first row that the model or this GPU cannot take. */
-export function checkRows({ weights, budget }: OnGpu, rows: readonly NamedRow[]): void {
+export function checkRows({ config, budget }: Room, rows: readonly NamedRow[]): void {
   for (const { where, row } of rows) {
-    const reason = tooLarge(weights.config, row, budget);
+    const reason = tooLarge(config, row, budget);
     if (reason !== null) throw new Error(`${where}: ${reason}`);
   }
 }

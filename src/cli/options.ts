@@ -40,6 +40,13 @@ export const samplingOptions = {
     min: 0,
     max: 1,
   },
+  "min-p": {
+    type: "number",
+    help: "sample among the tokens that are at least this share as probable as the likeliest, 0: all",
+    default: 0,
+    min: 0,
+    max: 1,
+  },
 } as const satisfies Options;
 
 /** One training run of a LoRA adapter: sft, dpo, kto, grpo. Defaults as TRL's and PEFT's where they have them. */
@@ -69,6 +76,7 @@ export const trainingOptions = {
   "max-grad-norm": { type: "number", help: "clip the gradient's global norm, 0: never", default: 1, min: 0 },
   metrics: { type: "text", value: "FILE.jsonl", help: "write one line a step" },
   shuffle: { type: "flag", help: "draw the rows at random instead of in file order" },
+  "dry-run": { type: "flag", help: "say how much GPU memory the training takes; train and write nothing" },
   ...seedOption,
 } as const satisfies Options;
 

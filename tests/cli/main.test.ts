@@ -97,8 +97,10 @@ describe("the dispatcher", () => {
       seed: 0,
       metrics: null,
       shuffle: false,
+      "dry-run": false,
       reference: "adapter",
       temperature: 0,
+      "min-p": 0,
       json: false,
     });
   });

@@ -2,11 +2,13 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { encode as encodePng } from "fast-png";
 import { expect, test } from "vitest";
+import { choiceGrammar } from "../../src/cli/commands/generate.ts";
 import { POLICY } from "../../src/cli/commands/pretrain.ts";
 import { writeFolder } from "../../src/cli/files.ts";
 import { writeModel } from "../../src/model/hf.ts";
+import { NONE } from "../../src/ops/mask.ts";
 import { initialWeights } from "../../src/train/pretrain.ts";
-import { decode, encode, tokenizerConfigJson, tokenizerJson } from "../../src/world/vocabulary.ts";
+import { decode, EOS, encode, tokenizerConfigJson, tokenizerJson } from "../../src/world/vocabulary.ts";
 import { GOLDEN, goldenPath, goldenText } from "../model/golden.ts";
 import { run, temporary } from "./run.ts";
 
@@ -51,7 +53,7 @@ test("every stop token of generation_config.json ends the answer and is part of 
   expect(lines()[0]?.tokens).toEqual(greedy.tokens.slice(0, greedy.tokens.indexOf(stop) + 1));
 });
 
-test("samples depend on the seed; top-k 1 is greedy", async () => {
+test("samples depend on the seed; top-k 1, a top-p near 0 and a min-p near 1 are greedy", async () => {
   const words = ["generate", "--model", goldenPath("llama-tied"), "--tokens", "1,5,9", "--max-new", 20];
   const tokens = async (...more: (string | number)[]) => (await run(...words, ...more)).lines()[0]?.tokens;
   const greedy = await tokens();
@@ -61,6 +63,8 @@ test("samples depend on the seed; top-k 1 is greedy", async () => {
   expect(await tokens("--temperature", 1.5, "--seed", 2)).not.toEqual(hot);
   expect(await tokens("--temperature", 1.5, "--seed", 2, "--top-k", 1)).toEqual(greedy);
   expect(await tokens("--temperature", 1.5, "--seed", 2, "--top-p", 1e-6)).toEqual(greedy);
+  expect(await tokens("--temperature", 1.5, "--seed", 1, "--min-p", 0.999)).toEqual(greedy);
+  expect(await tokens("--temperature", 1.5, "--seed", 1, "--min-p", 0)).toEqual(hot);
 });
 
 /** A model of the bundled architecture with random weights, and pictures for it. */
@@ -129,6 +133,89 @@ test("text and pictures: every kind of PNG of the same picture gives the same an
   expect(ids.lines()[0]).toEqual(plain);
 });
 
+test("--choices: the answer is one of them and the stop token, whatever the temperature; all of them come", async () => {
+  const choices = ["yes", "no", "red circle", "red circle b 3"];
+  const words = ["generate", "--model", await pictureModel(), "--prompt", "describe", "--max-new", 5, "--choices"];
+  const texts = new Set<unknown>();
+  for (const seed of Array.from({ length: 12 }, (_, i) => i)) {
+    const { code, err, lines } = await run(...words, choices.join(), "--temperature", 3, "--seed", seed);
+    expect(code, err).toBe(0);
+    const { tokens, text } = lines()[0] as { tokens: number[]; text: string };
+    expect(choices).toContain(text);
+    expect(tokens).toEqual([...encode(text), EOS]);
+    texts.add(text);
+  }
+  expect(texts.size).toBe(choices.length);
+  const { lines } = await run(...words, "green square,green square");
+  expect(lines()).toEqual([{ tokens: [...encode("green square"), EOS], text: "green square" }]);
+});
+
+/** The tied golden model with a byte-level BPE of a few letters, as GPT-2 has it: "Ġ" is the space. */
+async function letterModel(): Promise<string> {
+  const folder = await temporary();
+  const tokenizer = {
+    added_tokens: [{ id: 2, content: "</s>", special: true, normalized: false }],
+    pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, use_regex: true },
+    decoder: { type: "ByteLevel" },
+    model: { type: "BPE", vocab: { "</s>": 2, a: 3, b: 4, Ġ: 5, ab: 6, Ġab: 7 }, merges: ["a b", "Ġ ab"] },
+  };
+  await writeFolder(folder, [
+    ["config.json", goldenText("llama-tied/config.json")],
+    ["tokenizer.json", JSON.stringify(tokenizer)],
+    ["model.safetensors", new Uint8Array(await readFile(goldenPath("llama-tied/model.safetensors")))],
+  ]);
+  return folder;
+}
+
+test("--choices are read behind the prompt; alone where they share a token with its end", async () => {
+  const model = await letterModel();
+  const of = async (prompt: readonly string[], choice: string) => {
+    const words = ["generate", "--model", model, ...prompt, "--max-new", 4, "--choices", choice];
+    const { code, err, lines } = await run(...words);
+    expect(code, err).toBe(0);
+    return lines()[0]?.tokens;
+  };
+  expect(await of(["--prompt", "ab"], " ab")).toEqual([7, 2]);
+  expect(await of(["--prompt", "ab"], "ab")).toEqual([6, 2]);
+  expect(await of(["--prompt", "ab "], "ab")).toEqual([6, 2]); // together: "ab", " ab"
+  expect(await of(["--prompt", "a"], "b")).toEqual([4, 2]); // together: "ab"
+  expect(await of(["--tokens", "3"], "b")).toEqual([4, 2]);
+});
+
+test("--choices that cannot be answered are refused with the reason", async () => {
+  const words = ["generate", "--model", await pictureModel(), "--prompt", "describe", "--max-new", 3, "--choices"];
+  for (const [choices, reason] of [
+    ["yes,,no", '--choices: "" has no tokens'],
+    ["yes,purple", '--choices: the model\'s tokenizer reads "purple" as "<unk>"'],
+    ["yes,no <eos>", '--choices: "no <eos>" holds a stop token'],
+    ["yes,red circle b 3", "--max-new must be at least 5: a choice and its stop token"],
+  ] as const)
+    expect(await run(...words, choices)).toMatchObject({ code: 2, out: "", err: expect.stringContaining(reason) });
+  const bare = ["generate", "--model", goldenPath("llama-tied"), "--tokens", "1", "--max-new", 3, "--choices", "yes"];
+  expect(await run(...bare)).toMatchObject({ code: 1, err: expect.stringContaining("has no tokenizer.json") });
+});
+
+test("the grammar of choices: a state for each beginning, a stop token behind each choice, and no more than 128 MiB", () => {
+  const V = 9;
+  const { states, next } = choiceGrammar([[3, 4], [3], [3, 4, 5], [6, 4]], [2, 8], V);
+  const edges = Array.from({ length: states }, (_, state) =>
+    Object.fromEntries([...next.subarray(state * V, (state + 1) * V).entries()].filter(([, to]) => to !== NONE)),
+  );
+  expect(edges).toEqual([
+    { 3: 1, 6: 4 },
+    { 4: 2, 2: 1, 8: 1 },
+    { 5: 3, 2: 2, 8: 2 },
+    { 2: 3, 8: 3 },
+    { 4: 5 },
+    { 2: 5, 8: 5 },
+  ]);
+  const long = (tokens: number) => [Array.from({ length: tokens }, () => 1)];
+  expect(choiceGrammar(long(254), [0], 2 ** 17).states).toBe(255);
+  expect(() => choiceGrammar(long(255), [0], 2 ** 17)).toThrow(
+    "--choices have 256 beginnings, which take 129 MiB with a vocabulary of 131072; 128 MiB is the most",
+  );
+});
+
 test("wrong use exits with 2, wrong input with 1, each with its reason", async () => {
   const words = ["generate", "--model", goldenPath("llama-tied"), "--max-new", 4];
   for (const wrong of [[], ["--tokens", "1", "--prompt", "red"]]) {
@@ -144,6 +231,10 @@ test("wrong use exits with 2, wrong input with 1, each with its reason", async (
   expect(await run(...words, "--tokens", "1,97")).toMatchObject({
     code: 2,
     err: expect.stringContaining("found 97 at place 1"),
+  });
+  expect(await run(...words, "--tokens", "1", "--min-p", 1.5)).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('--min-p must be a number from 0 up to 1, found "1.5"'),
   });
   expect(await run(...words, "--prompt", "red")).toMatchObject({
     code: 1,

@@ -3,6 +3,8 @@ import { rngFor } from "../../src/base/rng.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
 import { planRows } from "../../src/model/decoding.ts";
 import { Generator, type Prompt } from "../../src/model/generate.ts";
+import { NONE } from "../../src/ops/mask.ts";
+import type { Grammar } from "../../src/ops/sample.ts";
 import { Scorer } from "../../src/train/step.ts";
 import { openTestGpu } from "../gpu/open.ts";
 import { Tape } from "../reference/autograd.ts";
@@ -137,6 +139,49 @@ test("answers are told as they end, and a plan that was built before gives the s
   expect(told[0]).toBeLessThan(whole.flat().length);
   expect(told).toEqual([...told].sort((a, b) => a - b));
   await generator.destroy();
+});
+
+test("a grammar: only allowed tokens come, the state goes on from token to token, also where rows are dropped", async () => {
+  const config = tinyConfig({ vocab: 12, layers: 1 });
+  const V = config.vocab_size;
+  /** First tokens and second ones in turns; the answer may end where a second one is due. */
+  const turns = (firsts: readonly number[], seconds: readonly number[]): Grammar => {
+    const next = new Uint32Array(2 * V).fill(NONE);
+    for (const token of firsts) next[token] = 1;
+    for (const token of [...seconds, 2]) next[V + token] = 0;
+    return { states: 2, next };
+  };
+  const follows = (tokens: readonly number[], { next }: Grammar): boolean => {
+    let state = 0;
+    return tokens.every((token) => {
+      state = next[state * V + token] as number;
+      return state !== NONE;
+    });
+  };
+  const tensors = randomTensors(config, 12);
+  const prompts = promptsFor(
+    config,
+    Array.from({ length: 35 }, (_, i) => 1 + (i % 5)),
+  );
+  const options = { k: 2, temperature: 4, topK: 0, topP: 1, seed: 4, maxNewTokens: 21, batch: 35 };
+  for (const variant of gpu.variants) {
+    const runtime = gpu.runtime(variant);
+    const generator = new Generator(runtime, await modelOn(runtime, config, tensors), null);
+    const drawn = (sampling: { grammar?: Grammar }) =>
+      gpu.checked(() => generator.generate(prompts, { ...options, ...sampling }));
+    // Of one size: both take the same plan.
+    for (const grammar of [turns([3, 4], [5, 6, 7]), turns([8, 9], [3, 10, 11])]) {
+      const answers = (await drawn({ grammar })).flat();
+      for (const { tokens } of answers) expect(follows(tokens, grammar), tokens.join()).toBe(true);
+      expect(new Set(answers.flatMap(({ tokens }) => tokens)).size).toBe(6);
+      const lasting = answers.filter(({ tokens }) => tokens.length > 17).length;
+      expect(lasting).toBeGreaterThan(0);
+      expect(planRows(lasting, 70)).toBeLessThan(70); // or nothing was dropped at all
+    }
+    const free = (await drawn({})).flat();
+    expect(free.some(({ tokens }) => !follows(tokens, turns([3, 4], [5, 6, 7])))).toBe(true);
+    await generator.destroy();
+  }
 });
 
 test("one new token, and more than one stop token", async () => {

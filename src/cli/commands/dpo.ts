@@ -5,10 +5,10 @@ import { splitRows } from "../../train/batches.ts";
 import { metricsOf } from "../../train/engine.ts";
 import type { Group, LossSettings } from "../../train/groups.ts";
 import { defineCommand, UsageError } from "../args.ts";
-import { checkRows, type NamedRow, type OnGpu, readInputs, readRows, withModel } from "../model.ts";
+import { checkRows, type NamedRow, type Room, readInputs, readRows, withModel } from "../model.ts";
 import { dataOptions, modelOptions, preferenceOptions, trainingOptions } from "../options.ts";
 import { Reference } from "../reference.ts";
-import { readTargets, startingAdapter, train } from "../training.ts";
+import { dryRun, readTargets, startingAdapter, train } from "../training.ts";
 
 /** A pair with its prompt computed once, and log π₀ of chosen and rejected. */
 interface PreferenceRow extends NamedRow {
@@ -37,6 +37,10 @@ export const dpo = defineCommand({
       row: asRow(value),
     }));
     const start = startingAdapter(values, model, adapter);
+    if (values["dry-run"]) {
+      const unscored = rows.map((row): PreferenceRow => ({ ...row, reference: [0, 0] }));
+      return dryRun({ model, start, values, rows: unscored, groups: groupsOf }, out);
+    }
     await withModel(model, values.dtype, async (on) => {
       checkRows(on, rows);
       const reference = new Reference(on, values.reference === "base" ? null : adapter);
@@ -67,12 +71,8 @@ function lossSettings({ "loss-type": type, "label-smoothing": labelSmoothing, be
   return { type: type as LossType, beta, labelSmoothing };
 }
 
-function groupsOf(
-  { weights, budget }: OnGpu,
-  batch: readonly PreferenceRow[],
-  whole: readonly PreferenceRow[],
-): Group[] {
-  return splitRows(weights.config, batch, budget).map((group) => ({
+function groupsOf({ config, budget }: Room, batch: readonly PreferenceRow[], whole: readonly PreferenceRow[]): Group[] {
+  return splitRows(config, batch, budget).map((group) => ({
     rows: group.map(({ row }) => row),
     pairs: group.length,
     reference: group.flatMap(({ reference }) => reference),

@@ -1,7 +1,10 @@
 import { Generator } from "../../model/generate.ts";
 import { type LoadedModel, loadConfig, loadTokenizer } from "../../model/hf.ts";
+import { describe } from "../../model/json.ts";
 import { parseIdList } from "../../model/rows.ts";
 import { mergedTensors, runOnce } from "../../model/weights.ts";
+import { NONE } from "../../ops/mask.ts";
+import { type Grammar, settingSize } from "../../ops/sample.ts";
 import { placeAdapter } from "../../train/adapter.ts";
 import { defineCommand, UsageError } from "../args.ts";
 import { folder } from "../files.ts";
@@ -19,6 +22,7 @@ export const generate = defineCommand({
     tokens: { type: "text", value: "1,2,3", help: "prompt as token ids" },
     image: { type: "text", value: "FILE.png", help: "picture in front of the prompt" },
     ...samplingOptions,
+    choices: { type: "text", value: "A,B,C", help: "the answer is one of these texts, separated by commas" },
     ...dtypeOption,
     ...seedOption,
   },
@@ -30,19 +34,23 @@ export const generate = defineCommand({
     if (values.image !== null && vision === null) throw new Error(`${values.model} takes no pictures`);
     const picture =
       values.image === null || vision === null ? null : await readPicture(values.image, vision.image_size);
-    const config = { ...model.config, eos_token_id: stopTokens(model) };
+    const stops = stopTokens(model);
+    const grammar = values.choices === null ? null : readChoices(values.choices, values, prompt, model, stops);
+    const config = { ...model.config, eos_token_id: stops };
     const tokens = await withModel({ ...model, config }, values.dtype, async (on) => {
       const merged = await mergeAdapter(on, adapter);
       const generator = new Generator(on.runtime, on.weights, merged, on.pace);
-      const { temperature, "top-k": topK, "top-p": topP, seed, "max-new": maxNewTokens } = values;
+      const { temperature, "top-k": topK, "top-p": topP, "min-p": minP, seed, "max-new": maxNewTokens } = values;
       const [answers] = await generator.generate([{ picture, prompt }], {
         temperature,
         topK,
         topP,
+        minP,
         seed,
         maxNewTokens,
         k: 1,
         batch: 1,
+        ...(grammar === null ? {} : { grammar }),
       });
       await generator.destroy();
       merged?.destroy();
@@ -78,6 +86,66 @@ async function readPrompt(directory: string, text: string | null, ids: string | 
 function stopTokens({ config, generationConfig }: LoadedModel): readonly number[] {
   const own = generationConfig?.eos_token_id ?? [];
   return own.length > 0 ? own : config.eos_token_id;
+}
+
+/** What --choices allow. Blanks in a choice count: its ids are those behind the prompt's in prompt + choice. */
+function readChoices(
+  choices: string,
+  { prompt: text, "max-new": most }: { readonly prompt: string | null; readonly "max-new": number },
+  prompt: readonly number[],
+  { config, tokenizer }: LoadedModel,
+  stops: readonly number[],
+): Grammar {
+  if (tokenizer === null) throw new Error("the model has no tokenizer.json: there are no --choices without it");
+  if (stops.length === 0) throw new Error("the model has no stop token, and nothing else ends one of --choices");
+  const bare = (spelled: string) => spelled.replaceAll(/\s/g, "");
+  const all = choices.split(",").map((choice) => {
+    const whole = text === null ? [] : tokenizer.encode(text + choice, { addSpecialTokens: true });
+    // A choice that shares a token with the end of the prompt, or stands behind token ids, is read alone.
+    const behind = text !== null && prompt.every((id, place) => id === whole[place]);
+    const ids = behind ? whole.slice(prompt.length) : tokenizer.encode(choice);
+    if (ids.length === 0) throw new UsageError(`--choices: ${describe(choice)} has no tokens`);
+    const read = tokenizer.decode(ids, { skipSpecialTokens: false });
+    if (bare(read) !== bare(choice))
+      throw new UsageError(`--choices: the model's tokenizer reads ${describe(choice)} as ${describe(read)}`);
+    if (ids.some((id) => stops.includes(id)))
+      throw new UsageError(`--choices: ${describe(choice)} holds a stop token, which would end it`);
+    return ids;
+  });
+  const grammar = choiceGrammar(all, stops, config.vocab_size);
+  const longest = Math.max(...all.map((ids) => ids.length)) + 1;
+  if (most < longest) throw new UsageError(`--max-new must be at least ${longest}: a choice and its stop token`);
+  return grammar;
+}
+
+/** Most bytes of a grammar: what every WebGPU adapter binds at once. */
+const GRAMMAR_BYTES = 2 ** 27;
+
+/** The answers that are one of the choices and a stop token behind it, as a trie: a state for each beginning of a choice. */
+export function choiceGrammar(
+  choices: readonly (readonly number[])[],
+  stops: readonly number[],
+  vocabulary: number,
+): Grammar {
+  const follow: Map<number, number>[] = [new Map()];
+  for (const choice of choices) {
+    let state = 0;
+    for (const token of choice) {
+      const edges = follow[state] as Map<number, number>;
+      state = edges.get(token) ?? follow.push(new Map()) - 1;
+      edges.set(token, state);
+    }
+    for (const stop of stops) follow[state]?.set(stop, state);
+  }
+  const states = follow.length;
+  const bytes = 4 * settingSize(states, vocabulary);
+  if (bytes > GRAMMAR_BYTES)
+    throw new UsageError(
+      `--choices have ${states} beginnings, which take ${Math.ceil(bytes / 2 ** 20)} MiB with a vocabulary of ${vocabulary}; ${GRAMMAR_BYTES / 2 ** 20} MiB is the most: give fewer or shorter ones`,
+    );
+  const next = new Uint32Array(states * vocabulary).fill(NONE);
+  for (const [state, edges] of follow.entries()) for (const [token, to] of edges) next[state * vocabulary + token] = to;
+  return { states, next };
 }
 
 /** The projections with the adapter added; null: the weights as they are. */

@@ -5,10 +5,10 @@ import { splitRows } from "../../train/batches.ts";
 import type { Group, LossSettings } from "../../train/groups.ts";
 import type { StepResult } from "../../train/step.ts";
 import { defineCommand } from "../args.ts";
-import { checkRows, type NamedRow, type OnGpu, readInputs, readRows, withModel } from "../model.ts";
+import { checkRows, type NamedRow, type Room, readInputs, readRows, withModel } from "../model.ts";
 import { dataOptions, modelOptions, referenceOption, trainingOptions } from "../options.ts";
 import { Reference } from "../reference.ts";
-import { readTargets, startingAdapter, train } from "../training.ts";
+import { dryRun, readTargets, startingAdapter, train } from "../training.ts";
 
 /** A prompt with its answers, what each earned, and their tokens' log-probs under the sampling policy and the reference. */
 interface AnswersRow extends NamedRow {
@@ -66,6 +66,19 @@ export const grpo = defineCommand({
       advantage: groupAdvantages(value.rewards, values["scale-rewards"] === "group"),
     }));
     const start = startingAdapter(values, model, adapter);
+    const settings = {
+      type: values["loss-type"] as GrpoLossType,
+      maxLength: values["max-completion-length"],
+      beta: values.beta,
+      low: values.epsilon,
+      high: values["epsilon-high"] ?? values.epsilon,
+    };
+    if (values["dry-run"]) {
+      const unscored = rows.map((row): AnswersRow => ({ ...row, old: [], reference: [] }));
+      const groups = (room: Room, batch: readonly AnswersRow[], whole: readonly AnswersRow[]) =>
+        groupsOf(room, batch, whole, settings);
+      return dryRun({ model, start, values, rows: unscored, groups }, out);
+    }
     await withModel(model, values.dtype, async (on) => {
       checkRows(on, rows);
       const packed = rows.map(({ row }) => row);
@@ -80,14 +93,7 @@ export const grpo = defineCommand({
           (row, i): AnswersRow => ({ ...row, old: old[i] as number[][], reference: reference[i] as number[][] }),
         ),
         settings: NO_PAIRS,
-        groups: (batch: readonly AnswersRow[], whole: readonly AnswersRow[]) =>
-          groupsOf(on, batch, whole, {
-            type: values["loss-type"] as GrpoLossType,
-            maxLength: values["max-completion-length"],
-            beta: values.beta,
-            low: values.epsilon,
-            high: values["epsilon-high"] ?? values.epsilon,
-          }),
+        groups: (batch: readonly AnswersRow[], whole: readonly AnswersRow[]) => groupsOf(on, batch, whole, settings),
         metrics: (step: number, result: StepResult, batch: readonly AnswersRow[]) =>
           metricsOf(step, values["learning-rate"], result, batch),
       };
@@ -105,7 +111,7 @@ interface GrpoSettings {
 }
 
 function groupsOf(
-  { weights: { config }, budget }: OnGpu,
+  { config, budget }: Room,
   batch: readonly AnswersRow[],
   whole: readonly AnswersRow[],
   { type, maxLength, beta, low, high }: GrpoSettings,

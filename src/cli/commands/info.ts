@@ -33,7 +33,7 @@ export const info = defineCommand({
       ["weights", `${model.weights.join(", ")} (${model.dtypes.join(", ")}; computed in F32)`],
       [
         "GPU memory",
-        `${DTYPES.map((dtype) => `${memory[dtype]?.toLocaleString("en")} bytes as ${dtype}`).join(", ")}, without activations`,
+        `${DTYPES.map((dtype) => `${memory[dtype]?.toLocaleString("en")} bytes as ${dtype}`).join(", ")}, without activations: those of a training are counted by its --dry-run`,
       ],
       ["layers", `${config.num_hidden_layers} of width ${config.hidden_size}, MLP ${config.intermediate_size}`],
       [

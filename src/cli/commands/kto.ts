@@ -3,10 +3,10 @@ import { splitRows } from "../../train/batches.ts";
 import type { Group, LossSettings } from "../../train/groups.ts";
 import type { StepResult } from "../../train/step.ts";
 import { defineCommand, UsageError } from "../args.ts";
-import { checkRows, type NamedRow, type OnGpu, readInputs, readRows, withModel } from "../model.ts";
+import { checkRows, type NamedRow, type Room, readInputs, readRows, withModel } from "../model.ts";
 import { betaOption, dataOptions, modelOptions, referenceOption, trainingOptions } from "../options.ts";
 import { Reference } from "../reference.ts";
-import { readTargets, startingAdapter, train } from "../training.ts";
+import { dryRun, readTargets, startingAdapter, train } from "../training.ts";
 
 /** A judged answer, and its log π₀. */
 interface JudgedRow extends NamedRow {
@@ -16,6 +16,9 @@ interface JudgedRow extends NamedRow {
 
 /** KTO has no pairs; its groups carry their own β. */
 const NO_PAIRS: LossSettings = { type: "sigmoid", beta: 0, labelSmoothing: 0 };
+
+/** Stands for a reference where only the shapes of groups matter. */
+const ZEROS: Pick<Reference, "sums"> = { sums: async (rows) => rows.map(({ answers }) => answers.map(() => 0)) };
 
 const asRow = ({ prompt_ids, completion_ids }: UnpairedIds) => ({
   picture: null,
@@ -51,12 +54,19 @@ export const kto = defineCommand({
       label: value.label,
     }));
     const start = startingAdapter(values, model, adapter);
+    const weights = { good: values["desirable-weight"], bad: values["undesirable-weight"] };
+    if (values["dry-run"]) {
+      const unscored = rows.map((row): JudgedRow => ({ ...row, reference: 0 }));
+      const groups = (room: Room, batch: readonly JudgedRow[], whole: readonly JudgedRow[]) =>
+        groupsOf(room, ZEROS, batch, whole.length, values.beta, weights);
+      out.note("the plan of the reference, forward only, comes on top");
+      return dryRun({ model, start, values, rows: unscored, groups }, out);
+    }
     await withModel(model, values.dtype, async (on) => {
       checkRows(on, rows);
       const reference = new Reference(on, values.reference === "base" ? null : adapter);
       const sums = await reference.sums(rows.map(({ row }) => row));
       const judged = rows.map((row, i): JudgedRow => ({ ...row, reference: (sums[i] as number[])[0] as number }));
-      const weights = { good: values["desirable-weight"], bad: values["undesirable-weight"] };
       const recipe = {
         rows: judged,
         settings: NO_PAIRS,
@@ -73,8 +83,8 @@ export const kto = defineCommand({
 
 /** The batch, behind the same prompts with the answer of the row before: what the divergence is estimated from. */
 async function groupsOf(
-  { weights: { config }, budget }: OnGpu,
-  reference: Reference,
+  { config, budget }: Room,
+  reference: Pick<Reference, "sums">,
   batch: readonly JudgedRow[],
   size: number,
   beta: number,

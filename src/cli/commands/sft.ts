@@ -4,9 +4,9 @@ import { splitRows } from "../../train/batches.ts";
 import type { Group, LossSettings } from "../../train/groups.ts";
 import type { StepResult } from "../../train/step.ts";
 import { defineCommand } from "../args.ts";
-import { checkRows, type NamedRow, type OnGpu, readInputs, readRows, withModel } from "../model.ts";
+import { checkRows, type NamedRow, type Room, readInputs, readRows, withModel } from "../model.ts";
 import { dataOptions, modelOptions, trainingOptions } from "../options.ts";
-import { readTargets, startingAdapter, train } from "../training.ts";
+import { dryRun, readTargets, startingAdapter, train } from "../training.ts";
 
 const asRow = ({ prompt_ids, completion_ids }: CompletionIds): PackedRow => ({
   picture: null,
@@ -31,6 +31,7 @@ export const sft = defineCommand({
       row: asRow(value),
     }));
     const start = startingAdapter(values, model, adapter);
+    if (values["dry-run"]) return dryRun({ model, start, values, rows, groups: groupsOf }, out);
     let seen = 0;
     await withModel(model, values.dtype, async (on) => {
       checkRows(on, rows);
@@ -52,9 +53,9 @@ const completionTokens = ({ answers }: PackedRow): number =>
   answers.reduce((total, answer) => total + answer.length, 0);
 
 /** Mean of −log p over all completion tokens of the whole batch. */
-function groupsOf({ weights, budget }: OnGpu, batch: readonly NamedRow[], whole: readonly NamedRow[]): Group[] {
+function groupsOf({ config, budget }: Room, batch: readonly NamedRow[], whole: readonly NamedRow[]): Group[] {
   const tokens = whole.reduce((total, { row }) => total + completionTokens(row), 0);
-  return splitRows(weights.config, batch, budget).map((group) => ({
+  return splitRows(config, batch, budget).map((group) => ({
     rows: group.map(({ row }) => row),
     pairs: 0,
     reference: group.map(() => 0),
