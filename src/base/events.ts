@@ -105,6 +105,12 @@ export interface DeviceSummary {
   readonly variants: Readonly<Record<string, string>>;
 }
 
+/** The device that computed the newest of these events; undefined before the first. */
+export const deviceOf = (events: readonly LoopEvent[]): DeviceSummary | undefined =>
+  events
+    .map((event) => (event.type === "started" || event.type === "restored" ? event.device : undefined))
+    .findLast((device) => device !== undefined);
+
 /** What the page may show before it is committed; never stored, never relied on. */
 export interface Progress {
   readonly round: number;

@@ -1,4 +1,5 @@
 /** What the loop's commands share (loop, experiment, gate-study, eval): a model folder as the engine that the loop drives. */
+import type { DeviceSummary } from "../base/events.ts";
 import type { ModelDtype } from "../model/config.ts";
 import { writeAdapter } from "../model/peft.ts";
 import { BASE, Engine } from "../train/engine.ts";
@@ -12,14 +13,17 @@ export interface OpenPolicy {
   close(): Promise<void>;
 }
 
-/** The engine on this machine's adapter with the model in `directory`, and the PEFT adapter in `adapter` if given. `dtype`: see ModelWeights. */
+/**
+ * The engine on this machine's adapter with the model in `directory`, and the PEFT adapter in `adapter` if given. `dtype`:
+ * see ModelWeights. `pinned`: see openNodeRuntime.
+ */
 export async function openPolicy(
   directory: string,
   adapter: string | null,
-  dtype: string = "float32",
+  { dtype = "float32", pinned }: { readonly dtype?: string; readonly pinned?: DeviceSummary | undefined } = {},
 ): Promise<OpenPolicy> {
   const inputs = await readInputs({ model: directory, adapter });
-  const { gpu, runtime } = await openNodeRuntime();
+  const { gpu, runtime } = await openNodeRuntime(pinned);
   const { model } = inputs;
   const decode = (tokens: readonly number[]) => model.tokenizer?.decode(tokens) ?? tokens.join(" ");
   const engine = await Engine.create({ runtime, gpu, model, dtype: dtype as ModelDtype, decode });

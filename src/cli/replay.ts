@@ -1,8 +1,15 @@
+import { type DeviceSummary, deviceOf } from "../base/events.ts";
 import type { Loop } from "../loop/cycle.ts";
 import { stateBeforeRound } from "../loop/history.ts";
 import type { StorePort } from "../loop/ports.ts";
 import { DeletedPair, type ReplayReport, replayStore } from "../store/replay.ts";
 import type { WholeRun } from "../store/run.ts";
+
+/** The device that a round began on, whose kernels it is repeated with. Throws if the run has no such round. */
+export const deviceBefore = (
+  { events, state }: Pick<WholeRun, "events" | "state">,
+  round: number,
+): DeviceSummary | undefined => deviceOf(events.slice(0, stateBeforeRound(events, round, state).seq));
 
 /**
  * Repeats the collecting and the training of one round from the state before it, on `openLoop`'s engine, and compares

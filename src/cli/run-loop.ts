@@ -1,6 +1,6 @@
 /** One run of the loop in a directory, from its beginning or from its last commit: what `loop` and `experiment` share. */
 import { type Contour, defaultContour, type JudgeRule, judgesOf } from "../base/contour.ts";
-import type { LoopEvent } from "../base/events.ts";
+import { type DeviceSummary, deviceOf, type LoopEvent } from "../base/events.ts";
 import type { OnnxScorer } from "../judge/jury.ts";
 import type { EnginePort } from "../loop/ports.ts";
 import { type Summary, summarise } from "../loop/summary.ts";
@@ -33,6 +33,7 @@ export interface RunSummary extends Summary {
 }
 
 export interface RunLoopOptions {
+  /** Of a run to go on with: opened for `deviceIn` its directory. */
   readonly engine: EnginePort;
   readonly openJudge: () => Promise<OnnxScorer>;
   readonly contour: Contour;
@@ -44,6 +45,16 @@ export interface RunLoopOptions {
   readonly onEvent: (event: LoopEvent, secondsLeft: number) => void;
   /** After the first Ctrl+C: the run stops at the end of the phase. */
   readonly onInterrupt?: () => void;
+}
+
+/** The device that the run in a directory was computed on last, whose kernels it goes on with; undefined if it has not begun. */
+export async function deviceIn(directory: string): Promise<DeviceSummary | undefined> {
+  const store = openFolderStore(directory);
+  try {
+    return deviceOf(await store.events({ since: 0 }));
+  } finally {
+    store.close();
+  }
 }
 
 /** Runs to the end, or to the end of a phase after Ctrl+C. The store stays open for an export. */

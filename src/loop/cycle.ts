@@ -5,7 +5,7 @@
  */
 import { canonicalJson } from "../base/canonical.ts";
 import type { Contour } from "../base/contour.ts";
-import type { DeviceSummary, LoopEvent } from "../base/events.ts";
+import { type DeviceSummary, deviceOf } from "../base/events.ts";
 import type { JudgedCandidate, Task } from "../base/records.ts";
 import { knownAdapters } from "./adapters.ts";
 import { type Choice, forget } from "./curate.ts";
@@ -121,20 +121,12 @@ async function resume({ ports }: Context): Promise<LoopState> {
       `This run's adapters belong to other base weights (${started.base.slice(0, 12)}…) than the model that is loaded (${base.slice(0, 12)}…): on top of it they would be wrong. Nothing was changed. The run can be looked at and exported; to train on, open it with the model that it began with (a release of that time, or --model with its folder), or start a new run.`,
     );
   }
-  const reason = moved(lastDevice(events), device);
+  const reason = moved(deviceOf(events), device);
   if (reason === null || state.finished !== null) return state;
   return record(ports, state, {
     next: state,
     events: [{ type: "restored", adapter: state.incumbent, reason, device }],
   });
-}
-
-/** The GPU that computed the newest events. */
-function lastDevice(events: readonly LoopEvent[]): DeviceSummary | undefined {
-  const devices = events.map((event) =>
-    event.type === "started" || event.type === "restored" ? event.device : undefined,
-  );
-  return devices.findLast((device) => device !== undefined);
 }
 
 /** Why results will no longer be those of the GPU before, to the last bit; null if it is the same one. */

@@ -80,7 +80,12 @@ export async function loadTuned(
   can: Abilities,
 ): Promise<Readonly<Record<string, string>>> {
   const text = await store.get(key);
-  const entries = Object.entries(tableOf(text ?? "{}")).filter(([shape, choice]) => {
+  return runnable(tableOf(text ?? "{}"), can);
+}
+
+/** The entries of a table, whoever wrote it, that this version can read and an adapter can run. */
+export function runnable(table: Readonly<Record<string, unknown>>, can: Abilities): Readonly<Record<string, string>> {
+  const entries = Object.entries(table).filter(([shape, choice]) => {
     const [, product] = /^(nn|nt|tn) \d+x\d+x\d+$/.exec(shape) ?? [];
     const known = typeof choice === "string" ? choiceOf(product as Product | undefined, choice) : null;
     return known !== null && runs(known, can);

@@ -1,5 +1,5 @@
 /** Drives one run: start, pause, step, stop, resume, a visitor's questions, and the way back after a lost device. */
-import type { DeviceSummary, LoopEvent, Progress } from "../base/events.ts";
+import { type DeviceSummary, deviceOf, type LoopEvent, type Progress } from "../base/events.ts";
 import type { JudgedCandidate, Picture, Task } from "../base/records.ts";
 import type { OnnxScorer } from "../judge/jury.ts";
 import { redraw } from "../judge/pixels.ts";
@@ -516,12 +516,6 @@ export class Driver {
     return state;
   }
 }
-
-/** The GPU that computed the newest of these events. */
-const deviceOf = (events: readonly LoopEvent[]): DeviceSummary | undefined =>
-  events
-    .map((event) => (event.type === "started" || event.type === "restored" ? event.device : undefined))
-    .findLast((device) => device !== undefined);
 
 const rest = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 

@@ -14,6 +14,7 @@ import { abilitiesOf, loadTuned, saveTuned, tune, tuningKey } from "../ops/tune.
 import { shapeKey } from "../ops/variants.ts";
 import { openTuningStore } from "../store/tuning.ts";
 import { Engine } from "../train/engine.ts";
+import { tunedChoices } from "../train/pinned.ts";
 import { createCamera } from "../world/camera.ts";
 import { decode } from "../world/vocabulary.ts";
 import {
@@ -29,7 +30,6 @@ import { Driver, type DriverParts, type OpenEngine } from "./driver.ts";
 import { urlFiles } from "./files.ts";
 import type { JudgeApi } from "./judge.worker.ts";
 import { live } from "./liveness.ts";
-import { tunedChoices } from "./pinned.ts";
 import { remoteStore } from "./remote-store.ts";
 import { attempt, unwrap, WorkerError } from "./rpc.ts";
 import type { StoreApi } from "./store.worker.ts";
@@ -103,7 +103,7 @@ async function engineOn(
   const setGentle = (on: boolean) => Object.assign(pace, on ? GENTLE : PACE);
   setGentle(gentle);
   const can = abilitiesOf(gpu.device, gpu.subgroupMinSize);
-  const tuned = tunedChoices(pinned, gpu.summary) ?? (await loadTuned(tables, tuningKey(gpu.summary), can));
+  const tuned = tunedChoices(pinned, gpu.summary, can) ?? (await loadTuned(tables, tuningKey(gpu.summary), can));
   const runtime = runtimeOn(gpu, { tuned, asked: (shape) => tuner.asked(shape) });
   pipelines = runtime.pipelines;
   pipelines.trace.on = tracing;

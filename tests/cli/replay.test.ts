@@ -3,10 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Contour } from "../../src/base/contour.ts";
-import { replayRound } from "../../src/cli/replay.ts";
+import { deviceBefore, replayRound } from "../../src/cli/replay.ts";
 import { createLoop, type Loop } from "../../src/loop/cycle.ts";
 import { stateBeforeRound } from "../../src/loop/history.ts";
-import type { StorePort } from "../../src/loop/ports.ts";
+import type { LoopState, StorePort } from "../../src/loop/ports.ts";
 import { collect, exportRun } from "../../src/store/archive.ts";
 import { openFolderStore } from "../../src/store/folder.ts";
 import { stateDigest } from "../../src/store/journal.ts";
@@ -77,6 +77,32 @@ describe("a round that is repeated from its journal", () => {
     expect([learner.pairs.kind, learner.update.kind]).toEqual(["same", "different"]);
     const answerer = await replay(contents, 1, { ...eventful, unfinished: () => 0.5 });
     expect([answerer.pairs.kind, answerer.update.kind]).toEqual(["different", "different"]);
+  });
+
+  it("has the kernels that it began with, of a run that moved in between", async () => {
+    const name = "moved";
+    const [first, second] = ["tile-64x64", "tile-32x32"].map(
+      (choice): FakeOptions => ({
+        ...eventful,
+        device: { variants: { matmul: "tile", "nn 64x64x64": choice } },
+      }),
+    ) as [FakeOptions, FakeOptions];
+    const store = openFolderStore(join(root, name), { run: name });
+    const before = loopOn(store, first);
+    await before.start({ run: name, contour: { ...contour, rounds: 3 }, seed: 5 });
+    while (before.state()?.round !== 2) await before.advance();
+    await before.advance(); // the second round has collected; its training comes after the move
+    const after = loopOn(store, second);
+    await after.resume();
+    await after.run();
+    const events = await store.events({ since: 0 });
+    const state = (await store.state()) as LoopState;
+    store.close();
+    expect(events.filter(({ type }) => type === "restored")).toHaveLength(1);
+    const kernel = (round: number): string | undefined =>
+      deviceBefore({ events, state }, round)?.variants["nn 64x64x64"];
+    expect([1, 2, 3].map(kernel)).toEqual(["tile-64x64", "tile-64x64", "tile-32x32"]);
+    expect(() => kernel(4)).toThrow("no round 4");
   });
 
   it("is not repeated on other base weights, and says what to do", async () => {

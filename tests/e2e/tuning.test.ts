@@ -38,6 +38,30 @@ async function tableOf({ page }: Visit): Promise<Record<string, string>> {
   return JSON.parse(text) as Record<string, string>;
 }
 
+/** Puts another table in the place of the adapter's. */
+async function replaceTable({ page }: Visit, table: Readonly<Record<string, string>>): Promise<void> {
+  await page.evaluate(
+    (text) =>
+      new Promise<void>((resolve, reject) => {
+        const request = indexedDB.open("autodidact-tuning");
+        request.onerror = () => reject(request.error);
+        request.onsuccess = () => {
+          const db = request.result;
+          const writing = db.transaction("tables", "readwrite");
+          const tables = writing.objectStore("tables");
+          const keys = tables.getAllKeys();
+          keys.onsuccess = () => tables.put(text, keys.result[0] as string);
+          writing.onabort = () => reject(writing.error);
+          writing.oncomplete = () => {
+            db.close();
+            resolve();
+          };
+        };
+      }),
+    JSON.stringify(table),
+  );
+}
+
 /** The kernels that a run began with, without the family: shape → choice. */
 async function journalled({ page }: Visit): Promise<Record<string, string>> {
   const started = (await eventsOf(page)).find((event) => event.type === "started");
@@ -88,12 +112,23 @@ test("a run ends the measuring, a table appears when nobody does anything, and t
 
   // After a reload the run goes on with the kernels that it began with, whatever the table says by then.
   await page.evaluate(() => window.autodidact.pause());
+  const other = Object.fromEntries(Object.keys(table).map((shape) => [shape, "plain-8/2"]));
+  expect(other).not.toEqual(table);
+  await replaceTable(visit, other);
   await page.reload();
   await ready(page);
   const before = (await page.evaluate(() => window.autodidact.state().events)) as number;
   expect(await page.evaluate(() => window.autodidact.start())).toEqual({ ok: true, value: null });
   await eventsReach(page, before + 4);
   expect(await journalled(visit)).toEqual(began);
+  // With other kernels than its last events were computed with it would have recorded "restored".
   expect((await eventsOf(page)).filter(({ type }) => type === "restored")).toEqual([]);
+  expect(await tableOf(visit)).toEqual(other);
+
+  // The next run takes the other table.
+  expect(await page.evaluate(() => window.autodidact.stop())).toEqual({ ok: true, value: null });
+  await startTiny(page, short);
+  await finished(visit);
+  expect(await journalled(visit)).toMatchObject(other);
   expect(visit.problems).toEqual([]);
 });

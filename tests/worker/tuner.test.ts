@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import type { DeviceSummary } from "../../src/base/events.ts";
 import type { ProductShape } from "../../src/ops/context.ts";
-import { tunedChoices } from "../../src/worker/pinned.ts";
+import { tunedChoices } from "../../src/train/pinned.ts";
 import { Tuner } from "../../src/worker/tuner.ts";
 
 /** A tuner whose every measurement takes 10 ms, `each` of them a shape, of a list of shapes that never ends. */
@@ -124,9 +124,13 @@ test("a stored run goes on with its own kernels on its own adapter, and on no ot
     variants,
   });
   const table = { "nn 64x64x64": "tile-32x32" };
-  expect(tunedChoices(device({ matmul: "tile", ...table }), here)).toEqual(table);
-  expect(tunedChoices(device({ matmul: "tile" }), here)).toEqual({});
-  expect(tunedChoices(device({ matmul: "tile", ...table }), { ...here, description: "another" })).toBeNull();
-  expect(tunedChoices(device({ matmul: "tile", "nn 64x64x64": "gone-1" }), here)).toBeNull();
-  expect(tunedChoices(undefined, here)).toBeNull();
+  const can = { lanes: 0, threads: 128 };
+  const choices = (variants: Record<string, string>, name = here) => tunedChoices(device(variants), name, can);
+  expect(choices({ matmul: "tile", ...table })).toEqual(table);
+  expect(choices({ matmul: "tile" })).toEqual({});
+  expect(choices({ matmul: "tile", ...table }, { ...here, description: "another" })).toBeNull();
+  // Kernels that this version lacks, or that this adapter cannot run, whatever an archive says.
+  for (const choice of ["gone-1", "sg8-16", "tile-64x128", "plain-8/1000000"])
+    expect(choices({ matmul: "tile", ...table, "nn 8x64x64": choice })).toBeNull();
+  expect(tunedChoices(undefined, here, can)).toBeNull();
 });

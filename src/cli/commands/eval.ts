@@ -34,7 +34,7 @@ export const evaluate = defineCommand({
     for (const kind of kinds)
       if (!KINDS.includes(kind))
         throw new UsageError(`--kinds: there is no kind ${kind}; there are ${KINDS.join(", ")}`);
-    const policy = await openPolicy(values.model, values.adapter, values.dtype);
+    const policy = await openPolicy(values.model, values.adapter, { dtype: values.dtype });
     const results = await evaluateKinds({
       engine: policy.engine,
       adapter: policy.adapter,

@@ -8,7 +8,7 @@ import { meanCI } from "../../base/stats.ts";
 import { defineCommand, UsageError } from "../args.ts";
 import { openJudge } from "../judge.ts";
 import { openPolicy } from "../policy.ts";
-import { controlled, type RunSummary, runLoop } from "../run-loop.ts";
+import { controlled, deviceIn, type RunSummary, runLoop } from "../run-loop.ts";
 
 const ungated = (contour: Contour): Contour => ({ ...contour, gate: { ...contour.gate, on: false } });
 
@@ -71,8 +71,11 @@ export const experiment = defineCommand({
         if (interrupted) break;
         const { contour } = ARMS[arm] as (typeof ARMS)[string];
         const directory = join("runs", "experiment", `${arm}-${seed}`);
+        const resume = existsSync(directory);
+        // A run that was interrupted goes on with its own kernels; those that begin now share an engine.
+        const own = resume ? await openPolicy(values.model, null, { pinned: await deviceIn(directory) }) : null;
         const { summary, store, finished } = await runLoop({
-          engine: policy.engine,
+          engine: (own ?? policy).engine,
           openJudge: () => openJudge(values["judge-model"]),
           contour: {
             ...contour,
@@ -82,7 +85,7 @@ export const experiment = defineCommand({
           },
           seed,
           directory,
-          resume: existsSync(directory),
+          resume,
           onEvent: (event, left) => {
             if (event.type === "evaluated")
               out.note(
@@ -99,6 +102,7 @@ export const experiment = defineCommand({
           },
         });
         store.close();
+        await own?.close();
         if (!finished) break;
         await writeFile(file(arm, seed), `${JSON.stringify(summary, null, 1)}\n`);
         await rm(directory, { recursive: true });

@@ -11,7 +11,7 @@ import { defineCommand, UsageError } from "../args.ts";
 import { openJudge } from "../judge.ts";
 import { seedOption } from "../options.ts";
 import { openPolicy } from "../policy.ts";
-import { controlled, RULES, runLoop, runName } from "../run-loop.ts";
+import { controlled, deviceIn, RULES, runLoop, runName } from "../run-loop.ts";
 
 /** `autodidact loop`: the whole self-improvement loop, headless. Every phase is committed, so it goes on where it stopped. */
 export const loop = defineCommand({
@@ -41,7 +41,8 @@ export const loop = defineCommand({
   async run({ values, json, out }) {
     const contour = await contourOf(values);
     const directory = values.dir ?? join("runs", runName(contour, values.seed));
-    const policy = await openPolicy(values.model, null);
+    const pinned = values.resume ? await deviceIn(directory) : undefined;
+    const policy = await openPolicy(values.model, null, { pinned });
     const { summary, store } = await runLoop({
       engine: policy.engine,
       openJudge: () => openJudge(values["judge-model"]),

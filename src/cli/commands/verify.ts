@@ -8,7 +8,7 @@ import { defineCommand } from "../args.ts";
 import { openBytes } from "../files.ts";
 import { openJudge } from "../judge.ts";
 import { openPolicy } from "../policy.ts";
-import { replayRound } from "../replay.ts";
+import { deviceBefore, replayRound } from "../replay.ts";
 
 /** `autodidact verify`: is the archive exactly the run that its journal tells of? With --replay: does a round come out the same again? */
 export const verify = defineCommand({
@@ -64,7 +64,7 @@ async function repeat(file: ByteSource, round: number, model: string, judgeModel
   if (!archive.ok) throw new Error("the archive changed while it was read");
   const contents = await wholeRun(archive.contents);
   const { contour, seed } = contents.state;
-  const policy = await openPolicy(model, null);
+  const policy = await openPolicy(model, null, { pinned: deviceBefore(contents, round) });
   try {
     const onnx = [...judgesOf(contour)].some((judge) => judge.startsWith("onnx")) ? await openJudge(judgeModel) : null;
     const report = await replayRound(contents, round, (store) =>
