@@ -63,8 +63,8 @@ export function ropeAppend(
   const { shader, width } = lanes("rope_append", D / 2);
   g.dispatch({
     shader,
-    constants: { OWN: prompt ? 0 : 1 },
-    uniforms: [R, q ? H : 0, KV, D / 2 / width, G, TP, TS],
+    constants: { OWN: prompt ? 0 : 1, H: q ? H : 0, KV, HALF: D / 2 / width },
+    uniforms: [R, G, TP, TS],
     bindings: [
       write(q ?? g.temp("no queries", [4])),
       read(k),

@@ -54,8 +54,8 @@ function gated({ g }: OpContext, inputs: readonly Tensor[], shape: readonly numb
   const { width } = forward;
   const skip = halves ? C / width : 0;
   const common = {
-    constants: {},
-    uniforms: [y.size / width, C / width, skip, skip],
+    constants: { C: C / width },
+    uniforms: [y.size / width, skip, skip],
     workgroups: grid(y.size / width, ELEMENTWISE),
   };
   g.dispatch({
@@ -88,8 +88,8 @@ export function splitColumns({ g }: OpContext, x: Tensor, Q: number, K: number):
   const { shader, width } = lanes("split_columns", Q, K);
   g.dispatch({
     shader,
-    constants: {},
-    uniforms: [R, Q / width, K / width],
+    constants: { Q: Q / width, K: K / width },
+    uniforms: [R],
     bindings: [read(x), write(parts.q), write(parts.k), write(parts.v)],
     workgroups: grid(x.size / width, ELEMENTWISE),
     flops: 0,

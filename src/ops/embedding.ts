@@ -28,8 +28,8 @@ export function embed(ctx: OpContext, inputs: EmbedInputs, table: Tensor, patche
   const { shader, width } = lanes("embed", C);
   g.dispatch({
     shader: half ? `${shader}&F16=1` : shader,
-    constants: {},
-    uniforms: [R, C / width],
+    constants: { C: C / width },
+    uniforms: [R],
     bindings: [read(inputs.id), read(inputs.info), read(table), read(patches ?? table), write(x)],
     workgroups: grid((R * C) / width, ELEMENTWISE),
     flops: 0,

@@ -29,8 +29,8 @@ export function rope({ g }: OpContext, x: Tensor, pos: Tensor, table: Tensor, he
   const apply = (to: Tensor, sign: number) =>
     g.dispatch({
       shader,
-      constants: {},
-      uniforms: [R, heads, half / width, C / width, f32(sign)],
+      constants: { H: heads, HALF: half / width },
+      uniforms: [R, C / width, f32(sign)],
       bindings: [read(pos), read(table), write(to)],
       workgroups: grid((R * heads * half) / width, ELEMENTWISE),
       flops: 6 * R * heads * half,
