@@ -109,6 +109,14 @@ test.each([
   for (const ms of cut) expect(Math.abs(ms / targetMs - 1)).toBeLessThan(0.15);
 });
 
+test("an adapter a tenth as fast as was believed: the first submit alone is far over the target", async () => {
+  const { plan, submits } = fake(0.2);
+  await plan(400).run(new Pace());
+  const [first, ...rest] = submits.map(({ ms }) => ms);
+  expect(first).toBeGreaterThan(900);
+  for (const ms of rest) expect(ms).toBeLessThan(115);
+});
+
 test("without gentle mode a plan within the budget is submitted before run returns, and nobody waits", async () => {
   const { plan, submits, waits, read } = fake(0.5);
   const pace = new Pace();
