@@ -148,6 +148,14 @@ test("--choices: the answer is one of them and the stop token, whatever the temp
   expect(texts.size).toBe(choices.length);
   const { lines } = await run(...words, "green square,green square");
   expect(lines()).toEqual([{ tokens: [...encode("green square"), EOS], text: "green square" }]);
+  // Behind words that the tokenizer does not know, where prompt and choice together are as many tokens as the prompt.
+  const unknown = await run(
+    "generate",
+    "--model",
+    await pictureModel(),
+    ...["--prompt", "what is it", "--max-new", 3, "--choices", "red"],
+  );
+  expect(unknown.lines()).toEqual([{ tokens: [...encode("red"), EOS], text: "red" }]);
 });
 
 /** The tied golden model with a byte-level BPE of a few letters, as GPT-2 has it: "Ġ" is the space. */

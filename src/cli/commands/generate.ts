@@ -100,14 +100,18 @@ function readChoices(
   if (stops.length === 0) throw new Error("the model has no stop token, and nothing else ends one of --choices");
   const bare = (spelled: string) => spelled.replaceAll(/\s/g, "");
   const all = choices.split(",").map((choice) => {
+    const spelled = (ids: readonly number[]) => tokenizer.decode(ids, { skipSpecialTokens: false });
     const whole = text === null ? [] : tokenizer.encode(text + choice, { addSpecialTokens: true });
-    // A choice that shares a token with the end of the prompt, or stands behind token ids, is read alone.
-    const behind = text !== null && prompt.every((id, place) => id === whole[place]);
-    const ids = behind ? whole.slice(prompt.length) : tokenizer.encode(choice);
-    if (ids.length === 0) throw new UsageError(`--choices: ${describe(choice)} has no tokens`);
-    const read = tokenizer.decode(ids, { skipSpecialTokens: false });
-    if (bare(read) !== bare(choice))
-      throw new UsageError(`--choices: the model's tokenizer reads ${describe(choice)} as ${describe(read)}`);
+    const behind = prompt.every((id, place) => id === whole[place]) ? whole.slice(prompt.length) : [];
+    // A choice that runs together with the end of the prompt, or stands behind token ids, is read alone.
+    const alone = tokenizer.encode(choice);
+    const ids = [behind, alone].find((ids) => ids.length > 0 && bare(spelled(ids)) === bare(choice));
+    if (!ids)
+      throw new UsageError(
+        alone.length === 0
+          ? `--choices: ${describe(choice)} has no tokens`
+          : `--choices: the model's tokenizer reads ${describe(choice)} as ${describe(spelled(alone))}`,
+      );
     if (ids.some((id) => stops.includes(id)))
       throw new UsageError(`--choices: ${describe(choice)} holds a stop token, which would end it`);
     return ids;
