@@ -9,7 +9,7 @@ afterEach(() => vi.unstubAllEnvs());
 
 test("the bundled model's DPO step: every kernel timed, few dispatches, one submit, nothing new on the GPU", async () => {
   const ran = await run("bench", "--only", "dpo", "--profile", "--json");
-  expect(ran.err).not.toContain("error");
+  expect(ran.code, ran.err).toBe(0);
   const [report] = ran.lines() as unknown as {
     peak: { gflops: number; copyGBs: number };
     results: {
@@ -24,7 +24,7 @@ test("the bundled model's DPO step: every kernel timed, few dispatches, one subm
   }[];
   const [dpo] = report?.results ?? [];
   expect(dpo?.name).toBe("dpo");
-  // jax-js makes 464 for a smaller model (docs/BENCHMARKS.md).
+  // jax-js makes 488 for a smaller model here (docs/BENCHMARKS.md), 464 on another machine.
   expect(dpo?.profile.calls.dispatches).toBeLessThanOrEqual(464 / 3);
   expect(dpo?.profile.calls).toMatchObject({ submits: 1, bindGroups: 0, buffers: 0 });
   expect(dpo?.profile.busyMs).toBeGreaterThan(0);

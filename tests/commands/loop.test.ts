@@ -3,23 +3,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { run } from "./run.ts";
+import { run, SMALL } from "./run.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "autodidact-loop-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 const at = (name: string): string => join(folder, name);
 
-writeFileSync(
-  at("contour.json"),
-  JSON.stringify({
-    name: "small",
-    propose: { tasks: 12 },
-    sample: { k: 6 },
-    train: { minPairs: 2, batchSize: 4, replayA: { perStep: 4 } },
-    gate: { period: 2, maxItems: 50 },
-    evaluate: { every: 10, items: 12 },
-  }),
-);
+writeFileSync(at("contour.json"), JSON.stringify({ ...SMALL, gate: { period: 2, maxItems: 50 } }));
 
 test("two rounds run, the archive verifies, and a changed byte does not", async () => {
   const done = await run(

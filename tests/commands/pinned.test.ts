@@ -9,7 +9,7 @@ import { openNodeRuntime } from "../../src/cli/runtime.ts";
 import { fileTuningStore } from "../../src/cli/tuning-file.ts";
 import { tuningKey } from "../../src/ops/tune.ts";
 import { openFolderStore } from "../../src/store/folder.ts";
-import { run } from "./run.ts";
+import { run, SMALL } from "./run.ts";
 
 const root = mkdtempSync(join(tmpdir(), "autodidact-pinned-"));
 const at = (name: string): string => join(root, name);
@@ -62,15 +62,7 @@ beforeAll(async () => {
   process.env.XDG_CACHE_HOME = at("cache");
   writeFileSync(
     at("contour.json"),
-    JSON.stringify({
-      name: "small",
-      propose: { tasks: 12 },
-      sample: { k: 6 },
-      judge: { rule: "pixels", record: ["pixels"] },
-      train: { minPairs: 2, batchSize: 4, replayA: { perStep: 4 } },
-      gate: { on: false },
-      evaluate: { every: 10, items: 12 },
-    }),
+    JSON.stringify({ ...SMALL, judge: { rule: "pixels", record: ["pixels"] }, gate: { on: false } }),
   );
   const { gpu } = await openNodeRuntime();
   gpu.destroy();

@@ -35,6 +35,15 @@ export const jsonLines = (text: string): Record<string, unknown>[] =>
     .split("\n")
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
+/** A contour small enough for a test. */
+export const SMALL = {
+  name: "small",
+  propose: { tasks: 12 },
+  sample: { k: 6 },
+  train: { minPairs: 2, batchSize: 4, replayA: { perStep: 4 } },
+  evaluate: { every: 10, items: 12 },
+} as const;
+
 const made: string[] = [];
 afterAll(() => Promise.all(made.map((path) => rm(path, { recursive: true, force: true }))));
 
